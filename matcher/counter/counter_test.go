@@ -1,0 +1,333 @@
+package counter_test
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"band/matcher/counter"
+)
+
+var (
+	start = time.Date(2026, 11, 21, 7, 51, 48, 0, time.UTC)
+	five  = counter.Threshold{MaxRetry: 5, FindTime: 10 * time.Minute}
+	file  = counter.Window{Kind: "failure", Via: "file"}
+)
+
+func key(unit string) counter.Key {
+	return counter.Key{Jail: "freeswitch", Unit: netip.MustParsePrefix(unit)}
+}
+
+func TestThreshold(t *testing.T) {
+	k := key("198.51.100.70/32")
+	at := func(seconds ...float64) (ts []time.Time) {
+		for _, s := range seconds {
+			ts = append(ts, start.Add(time.Duration(s*float64(time.Second))))
+		}
+		return ts
+	}
+	tests := []struct {
+		name  string
+		times []time.Time
+		want  int // how many failures it takes; 0: never reached
+		last  time.Time
+	}{
+		{"five at one instant", at(0, 0, 0, 0, 0), 5, start},
+		{"five at both ends of the window", at(0, 0, 0, 0, 600), 5, start.Add(10 * time.Minute)},
+		{"the fifth a microsecond late", at(0, 0, 0, 0, 600.000001), 0, time.Time{}},
+		{"four", at(0, 1, 2, 3), 0, time.Time{}},
+		{"one every 150 s and 1 ms", at(0, 150.001, 300.002, 450.003, 600.004, 750.005), 0, time.Time{}},
+		{"slow ones, then five fast", at(0, 400, 800, 1200, 1600, 2000, 2001, 2002, 2003), 9, start.Add(2003 * time.Second)},
+		{"in reverse", at(4, 3, 2, 1, 0), 5, start.Add(4 * time.Second)},
+		{"a lagging source must not add up with a newer cluster", at(5000, 5001, 5002, 0, 1), 0, time.Time{}},
+		{"a lagging cluster behind newer failures", at(5000, 5001, 5002, 5003, 0, 1, 2, 3, 4), 9, start.Add(4 * time.Second)},
+		{"the clock stepped back a day", at(86400, 86401, 86402, 86403, 0, 1, 2, 3, 4), 9, start.Add(4 * time.Second)},
+		{"the clock stepped forward a day", at(0, 1, 2, 3, 86400, 86401, 86402, 86403, 86404), 9, start.Add(86404 * time.Second)},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			c := counter.New[string](10)
+			got, last := 0, time.Time{}
+			for i, at := range tt.times {
+				if l, ok := c.Add(k, file, at, "", five); ok {
+					got, last = i+1, l
+					break
+				}
+			}
+			if got != tt.want || !last.Equal(tt.last) {
+				t.Errorf("reached at failure %d, last %v; want failure %d, last %v", got, last, tt.want, tt.last)
+			}
+		})
+	}
+}
+
+// One attempt that shows up in two windows is one attempt.
+func TestWindowsDoNotAddUp(t *testing.T) {
+	c := counter.New[string](10)
+	k := key("198.51.100.72/32")
+	windows := []counter.Window{file, {Kind: "unknown-user", Via: "file"}, {Kind: "failure", Via: "journal"}}
+	for i := range 5 {
+		for j, w := range windows {
+			_, reached := c.Add(k, w, start.Add(time.Duration(i)*time.Second), "", five)
+			if want := i == 4; reached != want {
+				t.Fatalf("attempt %d, window %d: reached = %v, want %v", i+1, j, reached, want)
+			}
+		}
+		if got := c.Count(k); got != i+1 {
+			t.Fatalf("after attempt %d Count = %d", i+1, got)
+		}
+	}
+}
+
+func TestClearAndForget(t *testing.T) {
+	c := counter.New[string](10)
+	a, b := key("198.51.100.1/32"), key("198.51.100.2/32")
+	for range 4 {
+		c.Add(a, file, start, "", five)
+		c.Add(b, file, start.Add(time.Hour), "", five)
+	}
+	c.Forget(func(string) time.Time { return start.Add(time.Minute) })
+	if c.Count(a) != 0 || c.Count(b) != 4 {
+		t.Errorf("after Forget: %d and %d failures, want 0 and 4", c.Count(a), c.Count(b))
+	}
+	c.Clear(b)
+	if c.Len() != 0 {
+		t.Errorf("after Clear: %d units, want none", c.Len())
+	}
+	if _, reached := c.Add(b, file, start.Add(time.Hour), "", five); reached {
+		t.Error("the fifth failure after Clear reached the threshold")
+	}
+}
+
+func TestEvidence(t *testing.T) {
+	c := counter.New[string](10)
+	k := key("198.51.100.70/32")
+	for i := range 9 {
+		c.Add(k, file, start.Add(time.Duration(i)*time.Hour), fmt.Sprint(i), five)
+	}
+	var got []string
+	for _, f := range c.Failures(k) {
+		got = append(got, f.Evidence)
+	}
+	want := []string{"", "", "", "", "4", "5", "6", "7", "8"}
+	if !slices.Equal(got, want) {
+		t.Errorf("evidence kept: %q, want %q", got, want)
+	}
+}
+
+// A flood of sources that fail once must not push out one that keeps failing.
+func TestFloodEvictsSinglesFirst(t *testing.T) {
+	const capacity = 1000
+	c := counter.New[string](capacity)
+	attacker := key("198.51.100.70/32")
+	reached := false
+	addr := netip.MustParseAddr("198.18.0.0")
+	for i := range 5 {
+		_, reached = c.Add(attacker, file, start.Add(time.Duration(i)*time.Second), "", five)
+		if i == 0 {
+			continue // with one failure it is as forgettable as the flood
+		}
+		for range 3 * capacity {
+			addr = addr.Next()
+			c.Add(counter.Key{Jail: "freeswitch", Unit: netip.PrefixFrom(addr, 32)}, file, start, "", five)
+		}
+	}
+	if !reached {
+		t.Error("the attacker was forgotten in the flood")
+	}
+	if c.Len() != capacity {
+		t.Errorf("%d units tracked, want %d", c.Len(), capacity)
+	}
+	if want := uint64(4*3*capacity + 1 - capacity); c.Evicted() != want {
+		t.Errorf("%d units evicted, want %d", c.Evicted(), want)
+	}
+}
+
+// oracle is the definition: MaxRetry failures that lie within FindTime.
+func oracle(times []time.Time, th counter.Threshold) bool {
+	sorted := slices.SortedFunc(slices.Values(times), time.Time.Compare)
+	for i := th.MaxRetry - 1; i < len(sorted); i++ {
+		if sorted[i].Sub(sorted[i-th.MaxRetry+1]) <= th.FindTime {
+			return true
+		}
+	}
+	return false
+}
+
+var thresholds = rapid.Custom(func(t *rapid.T) counter.Threshold {
+	return counter.Threshold{
+		MaxRetry: rapid.IntRange(1, 8).Draw(t, "maxretry"),
+		FindTime: time.Duration(rapid.IntRange(1, 30).Draw(t, "findtime")) * time.Second,
+	}
+})
+
+// A source in order of time is judged exactly, at every failure.
+func TestInOrderIsExact(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		th := thresholds.Draw(t, "threshold")
+		gaps := rapid.SliceOfN(rapid.IntRange(0, 20), 0, 60).Draw(t, "gaps")
+		c := counter.New[string](10)
+		k := key("2001:db8:bad::/64")
+		at := start
+		var times []time.Time
+		for i, gap := range gaps {
+			at = at.Add(time.Duration(gap) * time.Second)
+			times = append(times, at)
+			_, reached := c.Add(k, file, at, "", th)
+			if want := oracle(times, th); reached != want {
+				t.Fatalf("failure %d of %v: reached = %v, the oracle says %v", i+1, times, reached, want)
+			}
+			if reached { // as a ban does
+				c.Clear(k)
+				times = nil
+			}
+		}
+	})
+}
+
+// Whatever the order of arrival, nobody innocent is banned; and nobody guilty
+// escapes as long as fewer than MaxRetry others arrive among his failures.
+func TestAnyOrder(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		th := thresholds.Draw(t, "threshold")
+		offsets := rapid.SliceOfN(rapid.IntRange(-200, 200), 0, 60).Draw(t, "offsets")
+		c := counter.New[string](10)
+		k := key("198.51.100.70/32")
+		var times []time.Time
+		for i, s := range offsets {
+			at := start.Add(time.Duration(s) * time.Second)
+			times = append(times, at)
+			last, reached := c.Add(k, file, at, "", th)
+			if reached && !oracle(times, th) {
+				t.Fatalf("banned after %v, which never had %d within %v", offsets[:i+1], th.MaxRetry, th.FindTime)
+			}
+			if reached && !slices.ContainsFunc(times, last.Equal) {
+				t.Fatalf("the last of the failures, %v, was never added", last)
+			}
+			recent := times[max(0, len(times)-(2*th.MaxRetry-1)):]
+			if !reached && oracle(recent, th) {
+				t.Fatalf("not banned after %v, though the newest arrivals reach %d within %v", offsets[:i+1], th.MaxRetry, th.FindTime)
+			}
+			if reached {
+				c.Clear(k)
+				times = nil
+			}
+		}
+	})
+}
+
+// arrival is one failure of a lagging, interleaved mix of sources.
+type arrival struct {
+	key    counter.Key
+	window counter.Window
+	time   time.Time
+}
+
+func arrivals(t *rapid.T) []arrival {
+	return rapid.SliceOfN(rapid.Custom(func(t *rapid.T) arrival {
+		return arrival{
+			key:    key(rapid.SampledFrom([]string{"198.51.100.70/32", "198.51.100.71/32", "2001:db8:bad::/64", "203.0.113.52/32"}).Draw(t, "unit")),
+			window: rapid.SampledFrom([]counter.Window{file, {Kind: "unknown-user", Via: "file"}, {Kind: "failure", Via: "journal"}}).Draw(t, "window"),
+			time:   start.Add(time.Duration(rapid.IntRange(0, 100).Draw(t, "time")) * time.Second),
+		}
+	}), 0, 80).Draw(t, "arrivals")
+}
+
+type ban struct {
+	key  counter.Key
+	last time.Time
+}
+
+// run adds arrivals and bans as the daemon does, from a counter of its own or
+// from one that a crash left behind.
+func run(c *counter.Counter[string], from []arrival, th counter.Threshold) (bans []ban) {
+	for _, a := range from {
+		if last, reached := c.Add(a.key, a.window, a.time, a.window.Via, th); reached {
+			bans = append(bans, ban{a.key, last})
+			c.Clear(a.key)
+		}
+	}
+	return bans
+}
+
+// restore rebuilds a counter from what another one lists, as a snapshot does.
+func restore(old *counter.Counter[string], capacity int, th counter.Threshold) *counter.Counter[string] {
+	c := counter.New[string](capacity)
+	for k := range old.Keys() {
+		for _, f := range old.Failures(k) {
+			c.Add(k, f.Window, f.Time, f.Evidence, th)
+		}
+	}
+	return c
+}
+
+// Crashes at any instant, with the counter rebuilt from a snapshot each time
+// and the records after the last durable one taken again, change nothing: not
+// the bans, not what is counted, not who is evicted next.
+func TestCrashesChangeNothing(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		th := thresholds.Draw(t, "threshold")
+		capacity := rapid.IntRange(1, 5).Draw(t, "capacity")
+		all := arrivals(t)
+
+		want := counter.New[string](capacity)
+		wantBans := run(want, all, th)
+
+		durable, done := counter.New[string](capacity), 0
+		var bans []ban
+		for done < len(all) {
+			live := restore(durable, capacity, th)
+			read := rapid.IntRange(done, len(all)).Draw(t, "read until the crash")
+			run(live, all[done:read], th) // decided, and lost with the crash
+			durableTo := rapid.IntRange(done, read).Draw(t, "durable")
+			if read == len(all) {
+				durableTo = read
+			}
+			bans = append(bans, run(durable, all[done:durableTo], th)...)
+			done = durableTo
+		}
+		got := restore(durable, capacity, th)
+		if !slices.Equal(bans, wantBans) {
+			t.Fatalf("bans %v, want %v", bans, wantBans)
+		}
+		if g, w := slices.Collect(got.Keys()), slices.Collect(want.Keys()); !slices.Equal(g, w) {
+			t.Fatalf("units %v, want %v", g, w)
+		}
+		for k := range want.Keys() {
+			byTime := func(a, b counter.Failure[string]) int {
+				return a.Time.Compare(b.Time)
+			}
+			g, w := got.Failures(k), want.Failures(k)
+			if !slices.Equal(g, w) {
+				slices.SortFunc(g, byTime)
+				slices.SortFunc(w, byTime)
+				t.Fatalf("failures of %v: %v, want %v", k, g, w)
+			}
+		}
+	})
+}
+
+func BenchmarkAdd(b *testing.B) {
+	for _, units := range []int{10, 1_000, 100_000} {
+		b.Run(fmt.Sprint(units, "_units"), func(b *testing.B) {
+			c := counter.New[string](counter.DefaultCapacity)
+			keys := make([]counter.Key, units)
+			addr := netip.MustParseAddr("198.18.0.0")
+			for i := range keys {
+				addr = addr.Next()
+				keys[i] = counter.Key{Jail: "freeswitch", Unit: netip.PrefixFrom(addr, 32)}
+			}
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				k := keys[i%units]
+				if _, reached := c.Add(k, file, start.Add(time.Duration(i)*time.Millisecond), "", five); reached {
+					c.Clear(k)
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,193 @@
+package matcher
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// A Format knows where records start and which part of them is the message.
+// See [FormatNamed].
+type Format interface {
+	// start reports whether line, with its newline where it is complete,
+	// starts a record.
+	start(line []byte) (header, bool)
+	// singleLine reports whether every line is a record.
+	singleLine() bool
+}
+
+// header is what the first line of a record tells; offsets count from the
+// start of the record.
+type header struct {
+	stamp, stampEnd int // the time, [stamp, stampEnd)
+	message         int // start of what patterns see; -1: they do not see the record
+}
+
+// Formats are the names that a jail may give as its format.
+func Formats() []string { return []string{"freeswitch"} }
+
+// FormatNamed returns the format of that name; the error of an unknown one
+// lists those that exist.
+func FormatNamed(name string) (Format, error) {
+	if !slices.Contains(Formats(), name) {
+		return nil, fmt.Errorf("unknown format %q; the formats are: %s", name, strings.Join(Formats(), ", "))
+	}
+	return freeswitch{}, nil
+}
+
+// freeswitch is the format of FreeSWITCH's log files (switch_log.c:570, 614 of
+// 1.10.12): `2026-11-21 07:51:48.117416 81.60% [WARNING] file.c:1787 message`,
+// without the idle-CPU field before 1.10.7, coloured where it is the console,
+// behind a syslog header where rsyslog wrote it.
+//
+// A record begins at a line with that start at column 0, or with the UUID of a
+// session; all other lines continue the record before. Records of sessions
+// carry text that callers wrote, authentication failures never are among them:
+// patterns do not see them.
+type freeswitch struct{}
+
+func (freeswitch) singleLine() bool { return false }
+
+func (freeswitch) start(line []byte) (header, bool) {
+	at := skipColours(line, 0)
+	if h, ok := freeswitchHeader(line, at); ok {
+		return h, true
+	}
+	if h, ok := freeswitchHeader(line, skipColours(line, skipSyslog(line))); ok {
+		return h, true
+	}
+	return header{message: -1}, sessionPrefix(line[at:])
+}
+
+const freeswitchStamp = "0000-00-00 00:00:00.000000"
+
+func freeswitchHeader(line []byte, at int) (header, bool) {
+	if !shaped(line[at:], freeswitchStamp) {
+		return header{}, false
+	}
+	h := header{stamp: at, stampEnd: at + len(freeswitchStamp)}
+	rest := line[h.stampEnd:]
+	for _, idle := range []string{" 00.00%", " 0.00%", " 000.00%"} {
+		if shaped(rest, idle) {
+			rest = rest[len(idle):]
+			break
+		}
+	}
+	rest, ok := bytes.CutPrefix(rest, []byte(" "))
+	if !ok {
+		return header{}, false
+	}
+	h.message = len(line) - len(rest)
+
+	level, rest, ok := bytes.Cut(rest, []byte("] "))
+	if !ok || len(level) < 2 || level[0] != '[' || len(bytes.Trim(level[1:], "ABCDEFGHIJKLMNOPQRSTUVWXYZ")) > 0 {
+		return header{}, false
+	}
+	file, _, ok := bytes.Cut(rest, []byte(" "))
+	if !ok {
+		return header{}, false
+	}
+	colon := bytes.LastIndexByte(file, ':')
+	if colon < 1 || colon == len(file)-1 || len(bytes.Trim(file[colon+1:], "0123456789")) > 0 {
+		return header{}, false
+	}
+	return h, true
+}
+
+// sessionPrefix reports whether the line begins with the UUID of a session, or
+// with the Call-ID that takes its place when inbound-use-callid-as-uuid is on;
+// that can only be told from other text by the time behind it.
+func sessionPrefix(line []byte) bool {
+	prefix, rest, ok := bytes.Cut(line, []byte(" "))
+	if !ok || len(prefix) == 0 {
+		return false
+	}
+	return len(prefix) == len(sessionUUID) && shaped(prefix, sessionUUID) || shaped(rest, freeswitchStamp)
+}
+
+const sessionUUID = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx"
+
+// skipColours returns where the text begins behind console colours at offset
+// at: mod_console writes `ESC [ m ESC [ 35 m` before each line.
+func skipColours(line []byte, at int) int {
+	for bytes.HasPrefix(line[at:], []byte("\x1b[")) {
+		end := at + 2
+		for end < len(line) && (line[end] >= '0' && line[end] <= '9' || line[end] == ';') {
+			end++
+		}
+		if end == len(line) || line[end] != 'm' {
+			break
+		}
+		at = end + 1
+	}
+	return at
+}
+
+// skipSyslog returns where the text begins behind a syslog header as rsyslog
+// writes it, `Nov 21 07:00:00 host tag[pid]: ` or with an ISO 8601 time, and 0
+// where there is none.
+func skipSyslog(line []byte) int {
+	var rest []byte
+	switch {
+	case shaped(line, "Aaa d0 00:00:00 "):
+		rest = line[len("Nov 21 07:00:00 "):]
+	case shaped(line, "0000-00-00T00:00:00"):
+		_, after, ok := bytes.Cut(line, []byte(" "))
+		if !ok {
+			return 0
+		}
+		rest = after
+	default:
+		return 0
+	}
+	_, rest, ok := bytes.Cut(rest, []byte(" ")) // the host
+	if !ok {
+		return 0
+	}
+	tag, rest, ok := bytes.Cut(rest, []byte(" "))
+	if !ok || !bytes.HasSuffix(tag, []byte(":")) {
+		return 0
+	}
+	return len(line) - len(rest)
+}
+
+// shaped reports whether text begins as shape does: 0 stands for a digit, d for
+// a digit or a space, x for a lower-case hexadecimal digit, A and a for a
+// letter of that case; anything else stands for itself.
+func shaped(text []byte, shape string) bool {
+	if len(text) < len(shape) {
+		return false
+	}
+	for i := range len(shape) {
+		c, ok := text[i], false
+		switch shape[i] {
+		case '0':
+			ok = '0' <= c && c <= '9'
+		case 'd':
+			ok = '0' <= c && c <= '9' || c == ' '
+		case 'x':
+			ok = '0' <= c && c <= '9' || 'a' <= c && c <= 'f'
+		case 'A':
+			ok = 'A' <= c && c <= 'Z'
+		case 'a':
+			ok = 'a' <= c && c <= 'z'
+		default:
+			ok = c == shape[i]
+		}
+		if !ok {
+			return false
+		}
+	}
+	return true
+}
+
+// Stamp returns the part of a line that tells the time of the record that it
+// starts, nil where it starts none.
+func Stamp(f Format, line []byte) []byte {
+	head, _ := f.start(line)
+	if head.stampEnd == 0 {
+		return nil
+	}
+	return line[head.stamp:head.stampEnd]
+}

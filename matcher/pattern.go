@@ -1,0 +1,170 @@
+package matcher
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"regexp"
+	"regexp/syntax"
+	"slices"
+	"strings"
+)
+
+// A Pattern finds one kind of failure in the message of a record. It is safe
+// for concurrent use.
+type Pattern struct {
+	Name string
+	Kind string // failures of different kinds are counted apart
+
+	regex      *regexp.Regexp
+	host, user int // groups; user is 0 where the pattern has none
+	needs      prefilter
+}
+
+// A Match is what a pattern found in a record.
+type Match struct {
+	Host netip.Addr // unmapped, without zone
+	User string     // as the record spells it: hostile text
+}
+
+// tokens are what a pattern may hold besides a Go regular expression. An
+// address is recognised by its characters and then parsed: a host name, or
+// text that only looks like an address, is no match and never resolved.
+var tokens = strings.NewReplacer(
+	"<HOST>", `\[?(?P<host>[0-9A-Fa-f:.]+)\]?`,
+	"<ADDR>", `\[?(?P<host>[0-9A-Fa-f:.]+)\]?`,
+	"<IP4>", `(?P<host>[0-9.]+)`,
+	"<IP6>", `\[?(?P<host>[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*)\]?`,
+	"<USER>", `(?P<user>\S+)`,
+	"<F-USER>", `(?P<user>`,
+	"</F-USER>", `)`,
+)
+
+// Compile makes a pattern of a Go (RE2) regular expression that may hold
+// <HOST>, <ADDR>, <IP4>, <IP6>, <USER> and <F-USER>...</F-USER>. It is matched
+// against the whole message: ^ and $ are its ends, and . matches a newline too.
+//
+// A pattern in which an attacker could choose what is taken for the host is an
+// error unless unsafe is set: it must be anchored at its start, and at its end
+// too where something of any length stands before the host.
+func Compile(name, kind, regex string, unsafe bool) (*Pattern, error) {
+	expanded := tokens.Replace(regex)
+	tree, err := syntax.Parse(expanded, syntax.Perl|syntax.DotNL)
+	if err != nil {
+		return nil, explain(expanded, err)
+	}
+	compiled, err := regexp.Compile("(?s)" + expanded)
+	if err != nil {
+		return nil, explain(expanded, err)
+	}
+	p := &Pattern{Name: name, Kind: kind, regex: compiled,
+		host: compiled.SubexpIndex("host"), user: max(compiled.SubexpIndex("user"), 0)}
+	if hosts := slices.DeleteFunc(compiled.SubexpNames(), func(name string) bool { return name != "host" }); len(hosts) > 1 {
+		return nil, errors.New("the pattern has more than one <HOST>; write one pattern for each")
+	}
+	if p.host < 0 {
+		return nil, errors.New("the pattern has no <HOST>: it cannot tell whom to ban")
+	}
+	if !unsafe {
+		if err := lint(tree); err != nil {
+			return nil, err
+		}
+	}
+	p.needs = newPrefilter(tree.Simplify())
+	return p, nil
+}
+
+// Match looks for the pattern in the message of a record.
+func (p *Pattern) Match(message []byte) (Match, bool) {
+	if !p.needs.pass(message) {
+		return Match{}, false
+	}
+	at := p.regex.FindSubmatchIndex(message)
+	if at == nil || at[2*p.host] < 0 {
+		return Match{}, false
+	}
+	host, err := netip.ParseAddr(string(message[at[2*p.host]:at[2*p.host+1]]))
+	if err != nil {
+		return Match{}, false
+	}
+	m := Match{Host: host.Unmap()}
+	if p.user > 0 && at[2*p.user] >= 0 {
+		m.User = string(message[at[2*p.user]:at[2*p.user+1]])
+	}
+	return m, true
+}
+
+// explain says in an operator's words what is wrong with a regular expression.
+func explain(regex string, err error) error {
+	for _, python := range []struct{ text, name string }{
+		{"(?=", "look-ahead"}, {"(?!", "look-ahead"}, {"(?<=", "look-behind"}, {"(?<!", "look-behind"},
+		{"(?P=", "a back reference"}, {"(?(", "a conditional"}, {"(?#", "a comment group"},
+		{"%(", "an interpolation of fail2ban"},
+	} {
+		if strings.Contains(regex, python.text) {
+			return fmt.Errorf("%s (%s...) is not supported by Go's regular expressions; rewrite the pattern without it", python.name, python.text)
+		}
+	}
+	var syntaxErr *syntax.Error
+	if errors.As(err, &syntaxErr) {
+		return fmt.Errorf("bad regular expression: %s: `%s`", syntaxErr.Code, syntaxErr.Expr)
+	}
+	return fmt.Errorf("bad regular expression: %w", err)
+}
+
+// lint refuses patterns whose host an attacker could choose.
+func lint(tree *syntax.Regexp) error {
+	const orUnsafe = " (or set unsafe = true if nobody outside can write into this log)"
+	if !anchored(tree, syntax.OpBeginText) {
+		return errors.New("the pattern must begin with ^: unanchored, it would match text that an attacker puts into the record" + orUnsafe)
+	}
+	if greedyBeforeHost(tree) && !anchored(tree, syntax.OpEndText) {
+		return errors.New("the pattern must end with $: something of any length stands before <HOST>, so an attacker could write an address of his choice behind it" + orUnsafe)
+	}
+	return nil
+}
+
+// anchored reports whether every match of the expression touches that end of
+// the text.
+func anchored(re *syntax.Regexp, end syntax.Op) bool {
+	switch re.Op {
+	case end:
+		return true
+	case syntax.OpCapture, syntax.OpPlus:
+		return anchored(re.Sub[0], end)
+	case syntax.OpConcat:
+		if end == syntax.OpBeginText {
+			return anchored(re.Sub[0], end)
+		}
+		return anchored(re.Sub[len(re.Sub)-1], end)
+	case syntax.OpAlternate:
+		for _, sub := range re.Sub {
+			if !anchored(sub, end) {
+				return false
+			}
+		}
+		return true
+	}
+	return false
+}
+
+// greedyBeforeHost reports whether something of unbounded length stands before
+// the host.
+func greedyBeforeHost(re *syntax.Regexp) bool {
+	unbounded, before := false, false
+	var walk func(re *syntax.Regexp)
+	walk = func(re *syntax.Regexp) {
+		if re.Op == syntax.OpCapture && re.Name == "host" {
+			before = before || unbounded
+			return
+		}
+		if re.Op == syntax.OpStar || re.Op == syntax.OpPlus || re.Op == syntax.OpRepeat && re.Max < 0 {
+			unbounded = true
+		}
+		for _, sub := range re.Sub {
+			walk(sub)
+		}
+	}
+	walk(re)
+	return before
+}

@@ -1,0 +1,175 @@
+package matcher_test
+
+import (
+	"regexp"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"band/matcher"
+)
+
+const authFailure = `^\[WARNING\] sofia_reg\.c:\d+ SIP auth failure \((?:REGISTER|INVITE)\) on sofia profile '.*' for \[<F-USER>.*</F-USER>\] from ip <HOST>$`
+
+func TestMatch(t *testing.T) {
+	const before = "[WARNING] sofia_reg.c:1787 SIP auth failure (REGISTER) on sofia profile 'internal' for ["
+	tests := []struct {
+		name, message, host, user string // host "": no match
+	}{
+		{"IPv4", before + "1000@pbx] from ip 198.51.100.70", "198.51.100.70", "1000@pbx"},
+		{"IPv6", before + "1000@pbx] from ip 2001:db8:bad::66", "2001:db8:bad::66", "1000@pbx"},
+		{"mapped", before + "1000@pbx] from ip ::ffff:198.51.100.70", "198.51.100.70", "1000@pbx"},
+		{"brackets in the user", before + "1000@[2001:db8::10]] from ip 198.51.100.70", "198.51.100.70", "1000@[2001:db8::10]"},
+		{"a forged address in the user", before + "x] from ip 192.0.2.1] from ip 198.51.100.70", "198.51.100.70", "x] from ip 192.0.2.1"},
+		{"a folded header", before + "a] from ip 192.0.2.60\n b@host] from ip 198.51.100.75", "198.51.100.75", "a] from ip 192.0.2.60\n b@host"},
+		{"the first half of one", before + "a] from ip 192.0.2.60\r", "", ""},
+		{"text behind the address", before + "a] from ip 192.0.2.60 b", "", ""},
+		{"a name", before + "a] from ip 192.0.2.99.evil.example", "", ""},
+		{"no address", before + "a] from ip 1.2.3", "", ""},
+		{"leading zeros", before + "a] from ip 010.1.2.3", "", ""},
+		{"a newline at the end", before + "a] from ip 198.51.100.70\n", "", ""},
+		{"in the middle of another record", "[INFO] sofia.c:1 x " + before + "a] from ip 192.0.2.1", "", ""},
+		{"bytes that are not UTF-8", before + "\xff\xfe@pbx] from ip 198.51.100.73", "198.51.100.73", "\xff\xfe@pbx"},
+	}
+	p, err := matcher.Compile("auth-failure", "failure", authFailure, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			m, ok := p.Match([]byte(tt.message))
+			host := ""
+			if ok {
+				host = m.Host.String()
+			}
+			if host != tt.host || m.User != tt.user {
+				t.Errorf("host %q, user %q; want %q, %q", host, m.User, tt.host, tt.user)
+			}
+		})
+	}
+}
+
+func TestCompile(t *testing.T) {
+	tests := []struct {
+		name, regex string
+		err         string // "": none
+	}{
+		{"OK: anchored", `^fail from <HOST>$`, ""},
+		{"OK: nothing greedy before the host", `^fail from <HOST> `, ""},
+		{"OK: bounded repeats", `^fail \w{1,20} from <HOST> `, ""},
+		{"OK: Go's words for the anchors", `\Afail .* from <HOST>\z`, ""},
+		{"OK: each branch anchored", `^a .* <HOST>$|^b$`, ""},
+		{"OK: IPv4 only", `^fail from <IP4>$`, ""},
+		{"bad: no host", `^fail$`, "the pattern has no <HOST>: it cannot tell whom to ban"},
+		{"bad: unanchored", `fail from <HOST>$`, "must begin with ^"},
+		{"bad: one branch unanchored", `^a <HOST>|b`, "must begin with ^"},
+		{"bad: greedy before the host", `^fail for .* from <HOST>`, "must end with $"},
+		{"bad: a class of any length before the host", `^fail for [^ ]+ from <HOST> `, "must end with $"},
+		{"bad: an open repeat before the host", `^a{3,} <HOST> `, "must end with $"},
+		{"bad: two hosts", `^<HOST> <ADDR>$`, "more than one <HOST>"},
+		{"bad: look-ahead", `^a(?=b) <HOST>$`, "look-ahead ((?=...) is not supported"},
+		{"bad: look-behind", `^(?<!a)b <HOST>$`, "look-behind ((?<!...) is not supported"},
+		{"bad: a back reference", `^(?P<x>a)(?P=x) <HOST>$`, "a back reference ((?P=...) is not supported"},
+		{"bad: a numbered back reference", `^(a)\1 <HOST>$`, "bad regular expression: invalid escape sequence: `\\1`"},
+		{"bad: parentheses", `^(a <HOST>$`, "bad regular expression: missing closing )"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := matcher.Compile("p", "failure", tt.regex, false)
+			switch {
+			case tt.err == "" && err != nil:
+				t.Errorf("refused: %v", err)
+			case tt.err != "" && (err == nil || !strings.Contains(err.Error(), tt.err)):
+				t.Errorf("error %v, want %q", err, tt.err)
+			}
+		})
+	}
+	if _, err := matcher.Compile("p", "failure", `.* <HOST>`, true); err != nil {
+		t.Errorf("unsafe, and refused all the same: %v", err)
+	}
+}
+
+// regexes draws regular expressions over a small alphabet.
+func regexes(depth int) *rapid.Generator[string] {
+	return rapid.Custom(func(t *rapid.T) string {
+		kinds := 4
+		if depth > 0 {
+			kinds = 10
+		}
+		sub := func() string { return regexes(depth-1).Draw(t, "sub") }
+		switch rapid.IntRange(0, kinds-1).Draw(t, "kind") {
+		case 0, 1:
+			return rapid.SampledFrom([]string{"a", "b", "ab", "ba", "k", "s", "é", `\x{FFFD}`, `\.`}).Draw(t, "literal")
+		case 2:
+			return rapid.SampledFrom([]string{".", `\w`, "[ab]", "[^a]", `\b`, ""}).Draw(t, "class")
+		case 3:
+			return rapid.SampledFrom([]string{"(?i:ks)", "(?i:ab)", "a{2}", "b{1,3}"}).Draw(t, "special")
+		case 4:
+			return "(?:" + sub() + "|" + sub() + ")"
+		case 5:
+			return "(" + sub() + ")"
+		case 6:
+			return "(?:" + sub() + ")" + rapid.SampledFrom([]string{"*", "+", "?", "{0,2}", "{1,2}", "{2}"}).Draw(t, "repeat")
+		default:
+			return sub() + sub()
+		}
+	})
+}
+
+// The prefilter's no is the expression's no.
+func TestPrefilterIsSound(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		regex := "^" + regexes(3).Draw(t, "regex") + ` <HOST>$`
+		p, err := matcher.Compile("p", "failure", regex, true)
+		if err != nil {
+			t.Skip(err)
+		}
+		text := rapid.StringOfN(rapid.SampledFrom([]rune("abksKSſK é.\uFFFD")), 0, 8, -1).Draw(t, "text")
+		if rapid.Bool().Draw(t, "invalid") {
+			text += "\xff"
+		}
+		message := []byte(text + " 198.51.100.7")
+		plain := regexp.MustCompile("(?s)" + strings.ReplaceAll(regex, "<HOST>", `[0-9.]+`))
+		if _, got := p.Match(message); got != plain.Match(message) {
+			t.Fatalf("%s on %q: %v with the prefilter, %v without", regex, message, got, !got)
+		}
+	})
+}
+
+func FuzzCompile(f *testing.F) {
+	f.Add(authFailure, "[WARNING] sofia_reg.c:1787 SIP auth failure (REGISTER) on sofia profile 'internal' for [1000@pbx] from ip 198.51.100.70")
+	f.Add(`^(?i)fail (?:a|b|)+ from <ADDR>$`, "FAIL ab from ::1")
+	f.Add(`^x{2,3}[^y]* <F-USER>\w*</F-USER> <IP6>$`, "xx  u ::1")
+	f.Fuzz(func(t *testing.T, regex, message string) {
+		p, err := matcher.Compile("p", "failure", regex, true)
+		if err != nil {
+			if err.Error() == "" {
+				t.Error("an error without text")
+			}
+			return
+		}
+		m, ok := p.Match([]byte(message))
+		if ok && (!m.Host.IsValid() || m.Host.Is4In6()) {
+			t.Errorf("matched host %v", m.Host)
+		}
+	})
+}
+
+func BenchmarkMatch(b *testing.B) {
+	p, err := matcher.Compile("auth-failure", "failure", authFailure, false)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for name, message := range map[string]string{
+		"failure": "[WARNING] sofia_reg.c:1787 SIP auth failure (REGISTER) on sofia profile 'internal' for [1000@pbx] from ip 198.51.100.70",
+		"other":   "[DEBUG] switch_core_state_machine.c:581 (sofia/internal/1000@pbx) Running State Change CS_NEW (Cur 1 Tot 2)",
+	} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				p.Match([]byte(message))
+			}
+		})
+	}
+}

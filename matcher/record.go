@@ -1,0 +1,164 @@
+package matcher
+
+import "bytes"
+
+// A Record is one log event as its source wrote it: one line or several.
+type Record struct {
+	Text    []byte // the whole record, without its last newline
+	Message []byte // the part of Text that patterns are matched against; nil: never matched
+	Stamp   []byte // the part of Text that tells the time; nil where there is none
+	Line    int    // number of its first line in the stream, counted from 1
+	End     int64  // bytes of the stream up to its end, its newline included
+}
+
+// MaxRecord is how many bytes of a record are kept, 8 MiB. Of a longer one the
+// middle is left out: patterns are anchored at both ends, and FreeSWITCH puts
+// the address at the end. The longest record that a FreeSWITCH 1.10.12 could be
+// made to write, over TCP, was 1.5 MB.
+const MaxRecord = 8 << 20
+
+const (
+	decidable = 512     // bytes of an unfinished line that suffice to tell whether it starts a record
+	slack     = 1 << 20 // bytes over MaxRecord at which the middle goes, so that it seldom has to
+)
+
+// A Framer cuts a stream of bytes into records. How the stream is cut into
+// pushes does not change the records. It is not safe for concurrent use.
+type Framer struct {
+	format  Format
+	buf     []byte // from the start of the pending record on
+	offset  int64  // of buf[0] in the stream
+	head    header // of the pending record
+	line    int    // number of the pending record's first line
+	lines   int    // whole lines of the pending record
+	scanned int    // bytes of them
+	judged  bool   // whether the line behind them was found to belong to the pending record
+	seen    int    // bytes of buf that hold no newline but those of whole lines
+	omitted int64  // bytes left out of the pending record
+}
+
+// NewFramer returns a Framer for a stream in the given format.
+func NewFramer(format Format) *Framer {
+	return &Framer{format: format, line: 1}
+}
+
+// Push adds the next bytes of the stream. The Framer owns data from then on;
+// records that it gave out stay valid.
+func (f *Framer) Push(data []byte) {
+	if len(f.buf) == 0 {
+		f.buf = data
+		return
+	}
+	f.omitMiddle()
+	f.buf = append(f.buf, data...)
+}
+
+// Next returns the next record that is complete because another one begins
+// behind it, and false when more bytes are needed to tell.
+func (f *Framer) Next() (Record, bool) {
+	for {
+		f.seen = max(f.seen, f.scanned)
+		newline := bytes.IndexByte(f.buf[f.seen:], '\n')
+		end := 0 // of the line; 0: not there yet
+		if newline >= 0 {
+			end = f.seen + newline + 1
+		}
+		line := f.buf[f.scanned:]
+		if end > 0 {
+			line = f.buf[f.scanned:end]
+		} else {
+			f.seen = len(f.buf)
+		}
+		if !f.judged {
+			if end == 0 && len(line) < decidable {
+				return Record{}, false
+			}
+			if r, ok := f.judge(line); ok {
+				return r, true
+			}
+		}
+		if end == 0 {
+			return Record{}, false
+		}
+		f.scanned = end
+		f.lines++
+		f.judged = false
+		if f.format.singleLine() {
+			return f.take(f.scanned), true
+		}
+	}
+}
+
+// Flush returns what is pending as a record, to be called when the writer is
+// known to have finished it: after Next has returned false, and until Flush
+// returns false itself.
+func (f *Framer) Flush() (Record, bool) {
+	if len(f.buf) == 0 {
+		return Record{}, false
+	}
+	if line := f.buf[f.scanned:]; len(line) > 0 {
+		if !f.judged {
+			if r, ok := f.judge(line); ok {
+				return r, true
+			}
+		}
+		f.lines++
+	}
+	return f.take(len(f.buf)), true
+}
+
+// Pending returns how many bytes wait for the end of their record.
+func (f *Framer) Pending() int { return len(f.buf) }
+
+// judge decides what the line behind the scanned ones is. Where it starts
+// another record, the pending one is complete and returned.
+func (f *Framer) judge(line []byte) (Record, bool) {
+	head, starts := f.format.start(line)
+	if starts && f.scanned > 0 {
+		r := f.take(f.scanned)
+		f.head, f.judged = head, true
+		return r, true
+	}
+	if starts {
+		f.head = head
+	} else if f.scanned == 0 {
+		f.head = header{message: -1} // lines that no record owns
+	}
+	f.judged = true
+	return Record{}, false
+}
+
+// take gives out the first n bytes as a record.
+func (f *Framer) take(n int) Record {
+	text := bytes.TrimSuffix(f.buf[:n:n], []byte("\n"))
+	r := Record{Text: text, Line: f.line, End: f.offset + f.omitted + int64(n)}
+	if f.head.stampEnd > 0 {
+		r.Stamp = text[f.head.stamp:f.head.stampEnd]
+	}
+	if f.head.message >= 0 {
+		r.Message = text[f.head.message:]
+	}
+	f.buf, f.offset, f.line = f.buf[n:], r.End, f.line+f.lines
+	f.head, f.lines, f.scanned, f.judged, f.seen, f.omitted = header{}, 0, 0, false, 0, 0
+	return r
+}
+
+// omitMiddle bounds the pending record. It waits until Next has looked at all
+// of it: then only its last few bytes may be unjudged, and what is joined here
+// is never taken for the start of a line.
+func (f *Framer) omitMiddle() {
+	if len(f.buf) < MaxRecord+slack || f.seen < len(f.buf) {
+		return
+	}
+	from, to := MaxRecord/2, len(f.buf)-MaxRecord/2
+	f.buf = append(f.buf[:from], f.buf[to:]...)
+	f.omitted += int64(to - from)
+	for _, at := range []*int{&f.scanned, &f.seen} {
+		switch {
+		case *at >= to:
+			*at -= to - from
+		case *at > from:
+			*at = from
+		}
+	}
+}
