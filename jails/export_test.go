@@ -1,0 +1,8 @@
+package jails
+
+// Locate lets the tests hold the locator against the decoder on any text.
+var (
+	Locate  = locate
+	Member  = member
+	Element = element
+)

@@ -1,0 +1,105 @@
+package jails
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+)
+
+// Config is what a configuration directory says, with every value checked.
+type Config struct {
+	Jails    []Jail         // the valid jails, enabled or not, sorted by name
+	Allow    []netip.Prefix // never counted and never banned, in the order of band.toml; masked, never IPv4-mapped
+	Problems []Problem      // everything that is wrong, sorted by file and line
+}
+
+// Jail is one protection: where its records come from, what counts as a
+// failure, how many are too many, and what a ban then covers.
+type Jail struct {
+	Name       string
+	Enabled    bool
+	Format     string
+	Sources    []Source
+	Patterns   []Pattern
+	FindTime   time.Duration // 1 s to 365 days
+	BanTime    time.Duration // 1 s or more; 0: for ever
+	MaxRetry   int           // 1 to 10000
+	Ports      Ports
+	IPv4Prefix int // bits of an IPv4 unit, 8 to 32
+	IPv6Prefix int // bits of an IPv6 unit, 16 to 128
+
+	// Origins tells where each value comes from, by the name of its key:
+	// "findtime", "source" for all sources together, "pattern.NAME" for a
+	// pattern itself and "pattern.NAME.regex" for a value of it.
+	Origins map[string]Origin
+}
+
+// Source is where the records of a jail come from.
+type Source struct {
+	File string // an absolute path, or a glob in the syntax of path/filepath.Match
+}
+
+// Pattern is a regex of a jail; a record that it matches is a failure.
+//
+// Failures of different kinds are counted apart and the larger count decides,
+// because one attempt may write a record of each: for a user that does not
+// exist, FreeSWITCH writes "Can't find user" and then "SIP auth failure".
+type Pattern struct {
+	Name    string
+	Regex   string // as written, <HOST> and its like included
+	Kind    string
+	Enabled bool
+	Unsafe  bool // the operator vouches for a regex that would be refused as forgeable
+}
+
+// Ports are the ports that a ban covers, sorted and each once. The zero value
+// covers every port of every protocol. Otherwise a list that is empty covers
+// none of its protocol.
+type Ports struct{ UDP, TCP []uint16 }
+
+// All reports whether a ban covers every port of every protocol.
+func (p Ports) All() bool { return len(p.UDP) == 0 && len(p.TCP) == 0 }
+
+// Origin is where a value comes from.
+type Origin struct {
+	Layer string // "built-in", "band.toml", "shipped" or "overlay"; a jail file that overlays nothing is an "overlay" too
+	File  string // "" for built-in
+	Line  int    // from 1; 0 for built-in
+}
+
+// Problem is one thing that is wrong with the configuration.
+type Problem struct {
+	File string
+	Line int    // from 1; 0 when no line is to blame
+	Key  string // such as "findtime" or "pattern.NAME.regex"; "" when no key is to blame
+
+	// Jail is the jail whose file is refused because of it, "" for band.toml.
+	// When Config.Jails still holds a jail of that name, it is the shipped one,
+	// which runs without the refused overlay.
+	Jail string
+
+	Text string // what is wrong, and what was probably meant
+}
+
+// Error returns "file:line: key: text", without the parts that are not known.
+func (p Problem) Error() string {
+	s := p.File
+	if p.Line > 0 {
+		s += fmt.Sprintf(":%d", p.Line)
+	}
+	s += ": "
+	if p.Key != "" {
+		s += p.Key + ": "
+	}
+	return s + p.Text
+}
+
+// Checker judges what only the matcher can judge.
+type Checker interface {
+	// Format returns an error unless there is a record format of that name.
+	Format(name string) error
+	// Pattern returns an error unless p can be used on records of that format.
+	// It is asked for disabled patterns too, and never with a format that
+	// Format refuses.
+	Pattern(format string, p Pattern) error
+}

@@ -1,0 +1,523 @@
+package jails_test
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"regexp"
+	"strings"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"band/jails"
+)
+
+// checker knows two formats and takes any RE2 regex with a <HOST>.
+type checker struct{}
+
+func (checker) Format(name string) error {
+	if name != "freeswitch" && name != "syslog" {
+		return fmt.Errorf("unknown format %q", name)
+	}
+	return nil
+}
+
+func (c checker) Pattern(format string, p jails.Pattern) error {
+	if err := c.Format(format); err != nil {
+		panic("asked about a pattern of a format that was refused: " + format)
+	}
+	if !strings.Contains(p.Regex, "<HOST>") {
+		return errors.New("it names no <HOST>")
+	}
+	_, err := regexp.Compile(p.Regex)
+	return err
+}
+
+// config parses files, whose paths are those below the configuration directory.
+func config(files map[string]string) *jails.Config {
+	fsys := fstest.MapFS{}
+	for name, text := range files {
+		fsys[name] = &fstest.MapFile{Data: []byte(text)}
+	}
+	return jails.Parse(fsys, "/etc/band", checker{})
+}
+
+// jail returns the jail of that name, nil when the configuration has none.
+func jail(cfg *jails.Config, name string) *jails.Jail {
+	for i := range cfg.Jails {
+		if cfg.Jails[i].Name == name {
+			return &cfg.Jails[i]
+		}
+	}
+	return nil
+}
+
+// said returns the problems as they are shown, without the directory.
+func said(cfg *jails.Config) []string {
+	var all []string
+	for _, p := range cfg.Problems {
+		all = append(all, strings.TrimPrefix(p.Error(), "/etc/band/"))
+	}
+	return all
+}
+
+// sshd is a complete jail; its lines 1 to 7 are taken.
+const sshd = `format = "syslog"
+[[source]]
+file = "/var/log/auth.log"
+[[pattern]]
+name = "password"
+regex = '''^Failed password .* from <HOST>$'''
+
+`
+
+func TestBadJail(t *testing.T) {
+	tests := []struct {
+		name, text string
+		want       []string // each after "jails.d/sshd.toml"
+	}{
+		{"bad: empty file", "", []string{
+			`: format: is missing: a jail needs a format such as "freeswitch"`,
+			`: pattern: is missing: a jail needs at least one [[pattern]]`,
+			`: source: is missing: a jail needs at least one [[source]]`,
+		}},
+		{"bad: unknown key near a known one", "maxretrys = 3\n" + sshd, []string{
+			`:1: maxretrys: unknown key "maxretrys"; did you mean "maxretry"?`,
+		}},
+		{"bad: unknown key near two known ones", "ipv66_prefix = 64\n" + sshd, []string{
+			`:1: ipv66_prefix: unknown key "ipv66_prefix"; did you mean "ipv6_prefix"?`,
+		}},
+		{"bad: unknown key near none", "colour = 3\n" + sshd, []string{
+			`:1: colour: unknown key "colour"; known keys: enabled, format, findtime, maxretry, bantime, ports, ipv4_prefix, ipv6_prefix, source, pattern`,
+		}},
+		{"bad: key in the wrong case", "MaxRetry = 3\n" + sshd, []string{
+			`:1: MaxRetry: unknown key "MaxRetry"; keys are lower case: write "maxretry"`,
+		}},
+		{"bad: both cases", "maxretry = 3\nMAXRETRY = 4\n" + sshd, []string{
+			`:2: MAXRETRY: unknown key "MAXRETRY"; keys are lower case: write "maxretry"`,
+		}},
+		{"bad: key of the jail below a header", sshd + "maxretry = 3\n", []string{
+			`:8: pattern.password.maxretry: unknown key "maxretry"; it belongs to the jail: write it above the first [header]`,
+		}},
+		{"bad: key of a pattern in the jail", "regex = 'x'\n" + sshd, []string{
+			`:1: regex: unknown key "regex"; it belongs in [[pattern]]`,
+		}},
+		{"bad: key of band.toml", "allow = []\n" + sshd, []string{
+			`:1: allow: unknown key "allow"; it belongs in band.toml`,
+		}},
+		{"bad: keys that come later", "dry_run = true\nescalate.factor = 2\n" + sshd, []string{
+			`:1: dry_run: unknown key "dry_run"; known keys: enabled, format, findtime, maxretry, bantime, ports, ipv4_prefix, ipv6_prefix, source, pattern`,
+			`:2: escalate: unknown key "escalate"; known keys: enabled, format, findtime, maxretry, bantime, ports, ipv4_prefix, ipv6_prefix, source, pattern`,
+		}},
+		{"bad: journal source", strings.Replace(sshd, "file =", "journal =", 1), []string{
+			`:2: source.file: is missing: a source needs a file such as "/var/log/auth.log"`,
+			`:3: source.journal: unknown key "journal"; known keys: file`,
+		}},
+		{"bad: misspelt tables", strings.NewReplacer("[[pattern]]", "[[patterns]]", "[[source]]", "[[sorce]]").Replace(sshd), []string{
+			`: source: is missing: a jail needs at least one [[source]]`,
+			`:2: sorce: unknown key "sorce"; did you mean "source"?`,
+			`:4: patterns: unknown key "patterns"; did you mean "pattern"?`,
+		}},
+		{"bad: single brackets", strings.NewReplacer("[[", "[", "]]", "]").Replace(sshd), []string{
+			`:2: source: must be written as [[source]] above its keys`,
+			`:4: pattern: must be written as [[pattern]] above its keys`,
+		}},
+		{"bad: quoted key", "\"max.retry\" = 1\n" + sshd, []string{
+			`:1: "max.retry": unknown key "max.retry"; did you mean "maxretry"?`,
+		}},
+
+		{"bad: wrong types", "enabled = 'yes'\nfindtime = 1.5\nmaxretry = '5'\nbantime = true\nports = 5060\nipv4_prefix = 24.0\nipv6_prefix = [64]\n" + sshd, []string{
+			`:1: enabled: must be true or false, not a string`,
+			`:2: findtime: must be a number of seconds such as 600, or "90s", "10m", "1h30m", "1d12h", "2w", not a number with a point`,
+			`:3: maxretry: must be a whole number such as 5, not a string`,
+			`:4: bantime: must be a number of seconds such as 600, or "90s", "10m", "1h30m", "1d12h", "2w", "forever", not a boolean`,
+			`:5: ports: must be "all" or a table such as { udp = [5060], tcp = [5060, 5061] }, not a number`,
+			`:6: ipv4_prefix: must be a whole number such as 32, not a number with a point`,
+			`:7: ipv6_prefix: must be a whole number such as 64, not a list`,
+		}},
+		{"bad: wrong types in tables", "format = 1979-05-27\nsource = '/var/log/x'\n[[pattern]]\nname = 1\nregex = ['x']\nkind = {}\nenabled = 1\nunsafe = 'no'\n", []string{
+			`:1: format: must be a string, not a date`,
+			`:2: source: must be written as [[source]] above its keys`,
+			`:4: pattern.#1.name: must be a string, not a number`,
+			`:5: pattern.#1.regex: must be a string in '''...''', not a list`,
+			`:6: pattern.#1.kind: must be a string, not a table`,
+			`:7: pattern.#1.enabled: must be true or false, not a number`,
+			`:8: pattern.#1.unsafe: must be true or false, not a string`,
+		}},
+		{"bad: out of range", "findtime = '366d'\nmaxretry = 10001\nbantime = 0\nipv4_prefix = 7\nipv6_prefix = 129\n" + sshd, []string{
+			`:1: findtime: 366d is out of range: 1s to 365d`,
+			`:2: maxretry: 10001 is out of range: 1 to 10000`,
+			`:3: bantime: 0 is out of range: at least 1s, or "forever"`,
+			`:4: ipv4_prefix: 7 is out of range: 8 to 32`,
+			`:5: ipv6_prefix: 129 is out of range: 16 to 128`,
+		}},
+		{"bad: empty strings", "format = ''\n[[source]]\nfile = ''\n[[pattern]]\nname = ''\nregex = '''\n\n'''\nkind = ''\n", []string{
+			`:1: format: must not be empty`,
+			`:3: source.file: must not be empty`,
+			`:5: pattern.#1.name: must not be empty`,
+			`:6: pattern.#1.regex: must not be empty`,
+			`:9: pattern.#1.kind: must not be empty`,
+		}},
+		{"bad: a name that would write to the terminal", strings.Replace(sshd, "password", `\u001b[2J`, 1), []string{
+			`:5: pattern.#1.name: "\x1b[2J" holds a character that cannot be printed`,
+		}},
+
+		{"bad: ports", "[ports]\nudp = [0, 5060, 65536]\ntcp = ['5060',\n 5061]\nsctp = [1]\nUDP = []\n", []string{
+			`: format: is missing: a jail needs a format such as "freeswitch"`,
+			`: pattern: is missing: a jail needs at least one [[pattern]]`,
+			`: source: is missing: a jail needs at least one [[source]]`,
+			`:2: ports.udp: 0 is out of range: 1 to 65535`,
+			`:2: ports.udp: 65536 is out of range: 1 to 65535`,
+			`:3: ports.tcp: must be a whole number such as 5060, not a string`,
+			`:5: ports.sctp: unknown key "sctp"; known keys: udp, tcp`,
+			`:6: ports.UDP: unknown key "UDP"; keys are lower case: write "udp"`,
+		}},
+		{"bad: one port without a list", "ports.udp = 5060\n" + sshd, []string{
+			`:1: ports.udp: must be a list of ports such as [5060, 5080], not a number`,
+		}},
+		{"bad: no port at all", "ports = { udp = [], tcp = [] }\n" + sshd, []string{
+			`:1: ports: names no port; for every port write "all"`,
+		}},
+		{"bad: ports in a word", "ports = 'sip'\n" + sshd, []string{
+			`:1: ports: "sip" is not a set of ports; write "all" or a table such as { udp = [5060], tcp = [5060, 5061] }`,
+		}},
+
+		{"bad: sources", sshd + "[[source]]\nfile = 'auth.log'\n[[source]]\nfile = '/var/log/[a'\n[[source]]\n", []string{
+			`:9: source.file: "auth.log" must be an absolute path`,
+			`:11: source.file: "/var/log/[a" is not a valid glob`,
+			`:12: source.file: is missing: a source needs a file such as "/var/log/auth.log"`,
+		}},
+		{"bad: the regex of the second pattern", sshd + "# another\n[[pattern]]\nname = 'user'\nkind = 'user'\n\nregex = '''Invalid user'''\n", []string{
+			`:13: pattern.user.regex: it names no <HOST>`,
+		}},
+		{"bad: pattern without a name or a regex", sshd + "[[pattern]]\n[[pattern]]\nname = 'x'\n", []string{
+			`:8: pattern.#2.name: is missing: a pattern needs a name`,
+			`:8: pattern.#2.regex: is missing: a pattern needs a regex in '''...'''`,
+			`:9: pattern.x.regex: is missing: a pattern needs a regex in '''...'''`,
+		}},
+		{"bad: a pattern twice", sshd + "[[pattern]]\nname = 'password'\nregex = '('\n", []string{
+			`:9: pattern.#2.name: the name "password" is taken by the pattern on line 4`,
+			`:10: pattern.#2.regex: it names no <HOST>`,
+		}},
+		{"bad: unknown format", strings.Replace(sshd, "syslog", "sylog", 1), []string{
+			`:1: format: unknown format "sylog"`,
+		}},
+		{"bad: a refused regex and an unknown key", sshd + "nam = 1\n[[pattern]]\nname = 'x'\nregex = '<HOST>('\n", []string{
+			`:8: pattern.password.nam: unknown key "nam"; did you mean "name"?`,
+			"jails.d/sshd.toml:11: pattern.x.regex: error parsing regexp: missing closing ): `<HOST>(`",
+		}},
+
+		{"bad: not TOML", sshd + "[[pattern]]\nname = password\n", []string{
+			`:9: not valid TOML: expected value but found "password" instead`,
+		}},
+		{"bad: no equals sign", "maxretry 5\n" + sshd, []string{
+			`:1: not valid TOML: expected '.' or '=', but got '5' instead`,
+		}},
+		{"bad: no value at the end of the file", "maxretry =", []string{
+			`:1: not valid TOML: unexpected EOF; expected value`,
+		}},
+		{"bad: no value", "findtime = '1m'\nmaxretry =\n" + sshd, []string{
+			`:2: not valid TOML: expected value but found '\n' instead`,
+		}},
+		{"bad: a key twice", "maxretry = 3\n\nmaxretry = 4\n" + sshd, []string{
+			`:3: not valid TOML: Key 'maxretry' has already been defined.`,
+		}},
+		{"bad: escapes in a regex", strings.ReplaceAll(sshd, "'''^Failed", `"\d`) + "\"\n", []string{
+			`:6: not valid TOML: invalid escape in string '\d'; write a regex between ''' and '''`,
+		}},
+		{"bad: a control character", "maxretry = 3\nformat = 'a\x00'\n", []string{
+			`:2: not valid TOML: TOML files cannot contain control characters: '0x00'`,
+		}},
+		{"bad: not UTF-8", "maxretry = 3\nformat = 'a\xff'\n", []string{
+			`:2: not valid TOML: invalid UTF-8 byte: 0xff`,
+		}},
+		{"bad: UTF-16", "\xff\xfef\x00o\x00", []string{
+			`:1: not valid TOML: files cannot contain NULL bytes; probably using UTF-16; TOML files must be UTF-8`,
+		}},
+		{"bad: a string that is not closed", sshd + "[[pattern]]\nname = 'x'\nregex = '''\n<HOST>\n\n", []string{
+			`:10: not valid TOML: unexpected EOF; expected "'''"`,
+		}},
+		{"bad: too long", strings.Repeat("#", 1<<20) + "\n", []string{
+			`: cannot be read: it is longer than 1048576 bytes`,
+		}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			cfg := config(map[string]string{"jails.d/sshd.toml": tt.text})
+			var want []string
+			for _, w := range tt.want {
+				want = append(want, "jails.d/sshd.toml"+strings.TrimPrefix(w, "jails.d/sshd.toml"))
+			}
+			if diff := cmp.Diff(want, said(cfg)); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+			for _, p := range cfg.Problems {
+				if p.Jail != "sshd" {
+					t.Errorf("%v: is of jail %q", p, p.Jail)
+				}
+			}
+			if j := jail(cfg, "sshd"); j != nil {
+				t.Errorf("the jail runs: %+v", j)
+			}
+			if jail(cfg, "freeswitch") == nil {
+				t.Error("it stopped the shipped jail")
+			}
+		})
+	}
+}
+
+func TestBadBand(t *testing.T) {
+	tests := []struct {
+		name, text string
+		want       []string // each after "band.toml"
+		allow      []string // what is left of it
+		maxRetry   int      // that the shipped jail runs with
+	}{
+		{"bad: unknown keys", "max_retry = 3\nports = 'all'\n[[pattern]]\nregex = 'x'\n", []string{
+			`:1: max_retry: unknown key "max_retry"; did you mean "maxretry"?`,
+			`:2: ports: unknown key "ports"; it belongs in a jail file`,
+			`:3: pattern: unknown key "pattern"; it belongs in a jail file`,
+		}, nil, 5},
+		{"bad: one value of several", "findtime = '10 m'\nmaxretry = 7\n", []string{
+			`:1: findtime: "10 m" is not a duration; write a number of seconds such as 600, or "90s", "10m", "1h30m", "1d12h", "2w"`,
+		}, nil, 7},
+		{"bad: entries of allow", `allow = [
+  "192.0.2.7", "192.0.2.7/24",
+  "pbx.example.com",
+  # a comment
+  "2001:db8::1/32", "fe80::1%eth0", 7,
+  "2001:db8::/32", "192.0.2.07", "::ffff:198.51.100.9/120",
+]`, []string{
+			`:2: allow: "192.0.2.7/24" has host bits set; write "192.0.2.0/24"`,
+			`:3: allow: "pbx.example.com" is neither an address nor a prefix`,
+			`:5: allow: "2001:db8::1/32" has host bits set; write "2001:db8::/32"`,
+			`:5: allow: "fe80::1%eth0" is neither an address nor a prefix`,
+			`:5: allow: must be a string such as "192.0.2.7", not a number`,
+			`:6: allow: "192.0.2.07" is neither an address nor a prefix`,
+			`:6: allow: "::ffff:198.51.100.9/120" has host bits set; write "198.51.100.0/24"`,
+		}, []string{"192.0.2.7/32", "2001:db8::/32"}, 5},
+		{"bad: allow is no list", "allow = '192.0.2.7'\n", []string{
+			`:1: allow: must be a list such as ["192.0.2.7", "2001:db8::/32"], not a string`,
+		}, nil, 5},
+		{"bad: not TOML, and the rest still counts", "allow = ['192.0.2.7']\nmaxretry = 7\nbantime = 1h\nfindtime 5\nipv6_prefix = 200\n", []string{
+			`:3: not valid TOML: expected a top-level item to end with a newline, comment, or EOF, but got 'h' instead`,
+			`:5: ipv6_prefix: 200 is out of range: 16 to 128`,
+		}, []string{"192.0.2.7/32"}, 7},
+		{"bad: a list that does not end, and the rest still counts", "maxretry = 7\nallow = [\n '192.0.2.7',\n '192.0.2.8'\n\n\n", []string{
+			`:6: not valid TOML: expected a comma (',') or array terminator (']'), but got end of file`,
+		}, nil, 7},
+		{"bad: a comma is missing, and the rest still counts", "allow = [\n '192.0.2.7'\n '192.0.2.8',\n '192.0.2.9',\n]\nmaxretry = 7\n", []string{
+			`:3: not valid TOML: expected a comma (',') or array terminator (']'), but got '''`,
+		}, []string{"192.0.2.7/32"}, 7},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			cfg := config(map[string]string{"band.toml": tt.text})
+			var want []string
+			for _, w := range tt.want {
+				want = append(want, "band.toml"+w)
+			}
+			if diff := cmp.Diff(want, said(cfg)); diff != "" {
+				t.Errorf("problems: -want +got:\n%s", diff)
+			}
+			for _, p := range cfg.Problems {
+				if p.Jail != "" {
+					t.Errorf("%v: is of jail %q", p, p.Jail)
+				}
+			}
+			var allow []string
+			for _, p := range cfg.Allow {
+				allow = append(allow, p.String())
+			}
+			if diff := cmp.Diff(tt.allow, allow); diff != "" {
+				t.Errorf("allow: -want +got:\n%s", diff)
+			}
+			j := jail(cfg, "freeswitch")
+			if j == nil {
+				t.Fatal("the shipped jail does not run")
+			}
+			if j.MaxRetry != tt.maxRetry || j.FindTime != 10*time.Minute || j.BanTime != time.Hour {
+				t.Errorf("maxretry %d, findtime %v, bantime %v", j.MaxRetry, j.FindTime, j.BanTime)
+			}
+		})
+	}
+}
+
+func TestAllow(t *testing.T) {
+	cfg := config(map[string]string{"band.toml": `allow = ["192.0.2.7", "198.51.100.0/24", "2001:db8::/32", "::1", "::ffff:192.0.2.8", "::ffff:203.0.113.0/120", "0.0.0.0/0"]`})
+	want := []netip.Prefix{
+		netip.MustParsePrefix("192.0.2.7/32"), netip.MustParsePrefix("198.51.100.0/24"),
+		netip.MustParsePrefix("2001:db8::/32"), netip.MustParsePrefix("::1/128"),
+		netip.MustParsePrefix("192.0.2.8/32"), netip.MustParsePrefix("203.0.113.0/24"),
+		netip.MustParsePrefix("0.0.0.0/0"),
+	}
+	if diff := cmp.Diff(want, cfg.Allow, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" || len(cfg.Problems) > 0 {
+		t.Errorf("problems %v; -want +got:\n%s", cfg.Problems, diff)
+	}
+}
+
+func TestDuration(t *testing.T) {
+	const (
+		forms    = `a number of seconds such as 600, or "90s", "10m", "1h30m", "1d12h", "2w"`
+		findtime = "is out of range: 1s to 365d"
+		bantime  = `is out of range: at least 1s, or "forever"`
+	)
+	tests := []struct {
+		name, key, value string
+		want             time.Duration
+		err              string
+	}{
+		{"OK: bare integer", "bantime", `600`, 600 * time.Second, ""},
+		{"OK: seconds", "findtime", `"90s"`, 90 * time.Second, ""},
+		{"OK: minutes", "findtime", `"10m"`, 10 * time.Minute, ""},
+		{"OK: hours and minutes", "findtime", `"1h30m"`, 90 * time.Minute, ""},
+		{"OK: days and hours", "bantime", `"1d12h"`, 36 * time.Hour, ""},
+		{"OK: weeks", "bantime", `"2w"`, 14 * 24 * time.Hour, ""},
+		{"OK: all units", "bantime", `"1w1d1h1m1s"`, 8*24*time.Hour + time.Hour + time.Minute + time.Second, ""},
+		{"OK: forever", "bantime", `"forever"`, 0, ""},
+		{"OK: -1", "bantime", `-1`, 0, ""},
+		{"OK: shortest", "bantime", `1`, time.Second, ""},
+		{"OK: shortest findtime", "findtime", `"1s"`, time.Second, ""},
+		{"OK: longest findtime", "findtime", `"365d"`, 365 * 24 * time.Hour, ""},
+		{"OK: longest that fits", "bantime", `9223372036`, 9223372036 * time.Second, ""},
+
+		{"bad: parsecs", "findtime", `"5 parsecs"`, 0, `"5 parsecs" is not a duration; write ` + forms},
+		{"bad: parsecs of a ban", "bantime", `"5 parsecs"`, 0, `"5 parsecs" is not a duration; write ` + forms + `, "forever"`},
+		{"bad: empty", "findtime", `""`, 0, `"" is not a duration; write ` + forms},
+		{"bad: no unit", "findtime", `"600"`, 0, `"600" is not a duration; write ` + forms},
+		{"bad: milliseconds", "findtime", `"500ms"`, 0, `"500ms" is not a duration; write ` + forms},
+		{"bad: fraction", "findtime", `"1.5h"`, 0, `"1.5h" is not a duration; write ` + forms},
+		{"bad: upside down", "findtime", `"1m1h"`, 0, `"1m1h" is not a duration; write ` + forms},
+		{"bad: a line end", "findtime", `"1m\n"`, 0, `"1m\n" is not a duration; write ` + forms},
+		{"bad: negative in words", "findtime", `"-5m"`, 0, `"-5m" is not a duration; write ` + forms},
+		{"bad: forever for findtime", "findtime", `"forever"`, 0, `"forever" is not a duration; write ` + forms},
+		{"bad: float", "findtime", `600.0`, 0, `must be ` + forms + `, not a number with a point`},
+		{"bad: -1 for findtime", "findtime", `-1`, 0, `-1 ` + findtime},
+		{"bad: negative", "bantime", `-2`, 0, `-2 ` + bantime},
+		{"bad: zero", "findtime", `0`, 0, `0 ` + findtime},
+		{"bad: zero in words", "bantime", `"0s"`, 0, `0s ` + bantime},
+		{"bad: over the bound", "findtime", `"365d1s"`, 0, `365d1s ` + findtime},
+		{"bad: overflow of an integer", "bantime", `9223372037`, 0, `9223372037 ` + bantime},
+		{"bad: underflow of an integer", "bantime", `-9223372037`, 0, `-9223372037 ` + bantime},
+		{"bad: overflow of the digits", "bantime", `"99999999999999999999s"`, 0, `99999999999999999999s ` + bantime},
+		{"bad: overflow of a product", "bantime", `"9999999w"`, 0, `9999999w ` + bantime},
+		{"bad: overflow of the sum", "bantime", `"15250w4d"`, 0, `15250w4d ` + bantime},
+		{"bad: overflow of the sum, all around", "bantime", `"15250w106751d2562047h"`, 0, `15250w106751d2562047h ` + bantime},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			cfg := config(map[string]string{"jails.d/sshd.toml": tt.key + " = " + tt.value + "\n" + sshd})
+			if tt.err != "" {
+				want := []string{"jails.d/sshd.toml:1: " + tt.key + ": " + tt.err}
+				if diff := cmp.Diff(want, said(cfg)); diff != "" {
+					t.Errorf("-want +got:\n%s", diff)
+				}
+				return
+			}
+			j := jail(cfg, "sshd")
+			if j == nil {
+				t.Fatalf("refused: %v", cfg.Problems)
+			}
+			if got := map[string]time.Duration{"findtime": j.FindTime, "bantime": j.BanTime}[tt.key]; got != tt.want {
+				t.Errorf("want %v, got %v", tt.want, got)
+			}
+		})
+	}
+}
+
+func TestParseBanTime(t *testing.T) {
+	for text, want := range map[string]time.Duration{"1d12h": 36 * time.Hour, "forever": 0} {
+		if got, err := jails.ParseBanTime(text); got != want || err != nil {
+			t.Errorf("%q: want %v, got %v, %v", text, want, got, err)
+		}
+	}
+	for _, text := range []string{"", "0s", "-1", "1x", "99999999999w"} {
+		if got, err := jails.ParseBanTime(text); err == nil {
+			t.Errorf("%q: taken for %v", text, got)
+		}
+	}
+}
+
+func TestGoodJail(t *testing.T) {
+	const file = "/etc/band/jails.d/sshd.toml"
+	builtIn := jails.Origin{Layer: "built-in"}
+	at := func(line int) jails.Origin { return jails.Origin{Layer: "overlay", File: file, Line: line} }
+	tests := []struct {
+		name, text string
+		want       jails.Jail
+	}{
+		{"OK: only what is required", sshd, jails.Jail{
+			Name: "sshd", Enabled: true, Format: "syslog",
+			Sources:  []jails.Source{{File: "/var/log/auth.log"}},
+			Patterns: []jails.Pattern{{Name: "password", Regex: `^Failed password .* from <HOST>$`, Kind: "failure", Enabled: true}},
+			FindTime: 10 * time.Minute, BanTime: time.Hour, MaxRetry: 5, IPv4Prefix: 32, IPv6Prefix: 64,
+			Origins: map[string]jails.Origin{
+				"enabled": builtIn, "findtime": builtIn, "maxretry": builtIn, "bantime": builtIn,
+				"ports": builtIn, "ipv4_prefix": builtIn, "ipv6_prefix": builtIn,
+				"format": at(1), "source": at(2),
+				"pattern.password": at(4), "pattern.password.regex": at(6), "pattern.password.kind": builtIn,
+				"pattern.password.enabled": builtIn, "pattern.password.unsafe": builtIn,
+			},
+		}},
+		{"OK: every key", `# all of it
+enabled = false
+format = "syslog"
+findtime = 60
+maxretry = 3
+bantime = -1
+ports = { tcp = [
+	2222, 22, 22] }
+ipv4_prefix = 24
+ipv6_prefix = 48
+source = [{ file = "/var/log/auth.log" }, { file = "/var/log/*/auth.log" }]
+[[pattern]]
+name = "password"
+regex = '''
+<HOST> one
+'''
+kind = "password"
+enabled = false
+unsafe = true
+[[pattern]]
+regex = "<HOST> two"
+name = "user name"
+`, jails.Jail{
+			Name: "sshd", Format: "syslog",
+			Sources: []jails.Source{{File: "/var/log/auth.log"}, {File: "/var/log/*/auth.log"}},
+			Patterns: []jails.Pattern{
+				{Name: "password", Regex: "<HOST> one", Kind: "password", Unsafe: true},
+				{Name: "user name", Regex: "<HOST> two", Kind: "failure", Enabled: true},
+			},
+			FindTime: time.Minute, MaxRetry: 3, IPv4Prefix: 24, IPv6Prefix: 48,
+			Ports: jails.Ports{TCP: []uint16{22, 2222}},
+			Origins: map[string]jails.Origin{
+				"enabled": at(2), "format": at(3), "findtime": at(4), "maxretry": at(5), "bantime": at(6),
+				"ports": at(7), "ipv4_prefix": at(9), "ipv6_prefix": at(10), "source": at(11),
+				"pattern.password": at(12), "pattern.password.regex": at(14), "pattern.password.kind": at(17),
+				"pattern.password.enabled": at(18), "pattern.password.unsafe": at(19),
+				"pattern.user name": at(20), "pattern.user name.regex": at(21), "pattern.user name.kind": builtIn,
+				"pattern.user name.enabled": builtIn, "pattern.user name.unsafe": builtIn,
+			},
+		}},
+	}
+	for _, tt := range tests {
+		for _, form := range []struct{ name, text string }{
+			{"", tt.text},
+			{", CRLF", strings.ReplaceAll(tt.text, "\n", "\r\n")},
+			{", byte order mark", "\ufeff" + tt.text},
+		} {
+			t.Run(tt.name+form.name, func(t *testing.T) {
+				cfg := config(map[string]string{"jails.d/sshd.toml": form.text})
+				if len(cfg.Problems) > 0 {
+					t.Fatal(cfg.Problems)
+				}
+				if diff := cmp.Diff(&tt.want, jail(cfg, "sshd")); diff != "" {
+					t.Errorf("-want +got:\n%s", diff)
+				}
+			})
+		}
+	}
+}

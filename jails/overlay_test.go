@@ -1,0 +1,286 @@
+package jails_test
+
+import (
+	"fmt"
+	"io/fs"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"band/jails"
+)
+
+var sipPorts = []uint16{5060, 5061, 5066, 5070, 5080, 5081, 7443, 8021, 8081, 8082}
+
+// shipped returns the FreeSWITCH jail without any configuration.
+func shipped(t *testing.T) *jails.Jail {
+	t.Helper()
+	cfg := config(nil)
+	j := jail(cfg, "freeswitch")
+	if j == nil || len(cfg.Problems) > 0 {
+		t.Fatalf("the shipped jail does not run: %v", cfg.Problems)
+	}
+	return j
+}
+
+func TestShipped(t *testing.T) {
+	j := shipped(t)
+	patterns := j.Patterns
+	j.Patterns = nil
+	origins := maps.Clone(j.Origins)
+	for key, o := range j.Origins {
+		if o.Layer == "shipped" && o.File == "shipped/freeswitch.toml" && o.Line > 0 {
+			delete(origins, key)
+		} else if o != (jails.Origin{Layer: "built-in"}) {
+			t.Errorf("%s comes from %+v", key, o)
+		}
+	}
+	j.Origins = nil
+	want := &jails.Jail{
+		Name: "freeswitch", Enabled: true, Format: "freeswitch",
+		Sources:  []jails.Source{{File: "/var/log/freeswitch/freeswitch.log"}},
+		FindTime: 10 * time.Minute, BanTime: time.Hour, MaxRetry: 5,
+		Ports: jails.Ports{UDP: sipPorts, TCP: sipPorts}, IPv4Prefix: 32, IPv6Prefix: 64,
+	}
+	if diff := cmp.Diff(want, j); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	var kinds []string
+	for _, p := range patterns {
+		kinds = append(kinds, p.Name+" "+p.Kind)
+		if !p.Enabled || p.Unsafe {
+			t.Errorf("pattern %s: enabled %v, unsafe %v", p.Name, p.Enabled, p.Unsafe)
+		}
+	}
+	if diff := cmp.Diff([]string{"auth-failure failure", "unknown-user unknown-user"}, kinds); diff != "" {
+		t.Errorf("patterns: -want +got:\n%s", diff)
+	}
+	// What a jail does not set itself, band.toml must be able to set.
+	builtIn := slices.Sorted(maps.Keys(origins))
+	if diff := cmp.Diff([]string{
+		"bantime", "enabled", "findtime", "ipv4_prefix", "ipv6_prefix", "maxretry",
+		"pattern.auth-failure.enabled", "pattern.auth-failure.kind", "pattern.auth-failure.unsafe",
+		"pattern.unknown-user.enabled", "pattern.unknown-user.unsafe",
+	}, builtIn); diff != "" {
+		t.Errorf("built-in values: -want +got:\n%s", diff)
+	}
+}
+
+// A shipped jail is also an example: copied under another name it must work.
+func TestShippedAsACopy(t *testing.T) {
+	files, err := fs.Glob(jails.Shipped(), "*.toml")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no shipped files: %v", err)
+	}
+	for _, file := range files {
+		text, err := fs.ReadFile(jails.Shipped(), file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg := config(map[string]string{"jails.d/copy.toml": string(text)})
+		if len(cfg.Problems) > 0 {
+			t.Errorf("%s: %v", file, cfg.Problems)
+		}
+		original, copied := jail(cfg, strings.TrimSuffix(file, ".toml")), jail(cfg, "copy")
+		original.Name, original.Origins, copied.Origins = "copy", nil, nil
+		if diff := cmp.Diff(original, copied); diff != "" {
+			t.Errorf("%s: -original +copy:\n%s", file, diff)
+		}
+	}
+}
+
+func TestLayers(t *testing.T) {
+	const own = "/etc/band/jails.d/freeswitch.toml"
+	band := func(line int) jails.Origin {
+		return jails.Origin{Layer: "band.toml", File: "/etc/band/band.toml", Line: line}
+	}
+	over := func(line int) jails.Origin { return jails.Origin{Layer: "overlay", File: own, Line: line} }
+	tests := []struct {
+		name          string
+		band, overlay string
+		change        func(*jails.Jail) // of the shipped jail
+	}{
+		{"OK: nothing", "", "", func(*jails.Jail) {}},
+		{"OK: an empty overlay", "", "# nothing yet\n", func(*jails.Jail) {}},
+		{"OK: defaults of all jails", "findtime = 60\nmaxretry = 3\nbantime = 'forever'\nipv4_prefix = 24\nipv6_prefix = 56\n", "", func(j *jails.Jail) {
+			j.FindTime, j.MaxRetry, j.BanTime, j.IPv4Prefix, j.IPv6Prefix = time.Minute, 3, 0, 24, 56
+			j.Origins["findtime"], j.Origins["maxretry"], j.Origins["bantime"] = band(1), band(2), band(3)
+			j.Origins["ipv4_prefix"], j.Origins["ipv6_prefix"] = band(4), band(5)
+		}},
+		{"OK: the overlay wins over band.toml", "findtime = 60\nmaxretry = 3\n", "\nmaxretry = 9\n", func(j *jails.Jail) {
+			j.FindTime, j.MaxRetry = time.Minute, 9
+			j.Origins["findtime"], j.Origins["maxretry"] = band(1), over(2)
+		}},
+		{"OK: single values", "", "enabled = false\nformat = 'syslog'\nports = 'all'\nbantime = '2w'\n", func(j *jails.Jail) {
+			j.Enabled, j.Format, j.Ports, j.BanTime = false, "syslog", jails.Ports{}, 14*24*time.Hour
+			j.Origins["enabled"], j.Origins["format"], j.Origins["ports"], j.Origins["bantime"] = over(1), over(2), over(3), over(4)
+		}},
+		{"OK: ports replace both lists", "", "ports.udp = [5080, 5060]\n", func(j *jails.Jail) {
+			j.Ports = jails.Ports{UDP: []uint16{5060, 5080}}
+			j.Origins["ports"] = over(1)
+		}},
+		{"OK: sources replace all shipped ones", "", "[[source]]\nfile = '/a/*.log'\n[[source]]\nfile = '/b'\n", func(j *jails.Jail) {
+			j.Sources = []jails.Source{{File: "/a/*.log"}, {File: "/b"}}
+			j.Origins["source"] = over(1)
+		}},
+		{"OK: patterns merge by name", "", `
+[[pattern]]
+name = "unknown-user"
+enabled = false
+
+[[pattern]]
+name = "acl"
+regex = '''^denied <HOST>$'''
+
+[[pattern]]
+kind = "auth"
+unsafe = true
+regex = "<HOST>"
+name = "auth-failure"
+`, func(j *jails.Jail) {
+			j.Patterns[1].Enabled = false
+			j.Origins["pattern.unknown-user.enabled"] = over(4)
+			j.Patterns[0].Regex, j.Patterns[0].Kind, j.Patterns[0].Unsafe = "<HOST>", "auth", true
+			j.Origins["pattern.auth-failure.kind"] = over(11)
+			j.Origins["pattern.auth-failure.unsafe"] = over(12)
+			j.Origins["pattern.auth-failure.regex"] = over(13)
+			j.Patterns = append(j.Patterns, jails.Pattern{Name: "acl", Regex: "^denied <HOST>$", Kind: "failure", Enabled: true})
+			j.Origins["pattern.acl"], j.Origins["pattern.acl.regex"] = over(6), over(8)
+			for _, key := range []string{"kind", "enabled", "unsafe"} {
+				j.Origins["pattern.acl."+key] = jails.Origin{Layer: "built-in"}
+			}
+		}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			want := shipped(t)
+			tt.change(want)
+			files := map[string]string{"band.toml": tt.band}
+			if tt.overlay != "" {
+				files["jails.d/freeswitch.toml"] = tt.overlay
+			}
+			cfg := config(files)
+			if len(cfg.Problems) > 0 {
+				t.Fatal(cfg.Problems)
+			}
+			if diff := cmp.Diff(want, jail(cfg, "freeswitch")); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+		})
+	}
+}
+
+// A refused overlay costs what it would have changed, not the protection.
+func TestBadOverlay(t *testing.T) {
+	const auth, user = "pattern.auth-failure.regex", "pattern.x.regex"
+	tests := []struct {
+		name, overlay string
+		want          []string // each after "jails.d/freeswitch.toml"
+		off           int      // the line of the enabled = false that is respected
+	}{
+		{"bad: a value", "maxretry = 0\nbantime = 60\n", []string{":1: maxretry: 0 is out of range: 1 to 10000"}, 0},
+		{"bad: a regex", "maxretry = 9\n[[pattern]]\nname = 'auth-failure'\nregex = 'x'\n", []string{":4: " + auth + ": it names no <HOST>"}, 0},
+		{"bad: a new pattern without regex", "[[pattern]]\nname = 'x'\n", []string{":1: " + user + ": is missing: a pattern needs a regex in '''...'''"}, 0},
+		{"bad: no source left", "source = []\n", []string{": source: is missing: a jail needs at least one [[source]]"}, 0},
+		{"bad: not TOML", "maxretry = 9\nbantime = 1h\n", []string{":2: not valid TOML: expected a top-level item to end with a newline, comment, or EOF, but got 'h' instead"}, 0},
+
+		{"bad: a value, and off", "maxretry = 0\nenabled = false\n", []string{":1: maxretry: 0 is out of range: 1 to 10000"}, 2},
+		{"bad: an unknown key, and off", "enabled = false # for now\nmaxretrys = 1\n", []string{`:2: maxretrys: unknown key "maxretrys"; did you mean "maxretry"?`}, 1},
+		{"bad: not TOML, and off above it", "enabled = false\nmaxretry 9\n", []string{":2: not valid TOML: expected '.' or '=', but got '9' instead"}, 1},
+		{"bad: not TOML, and off below it", "format = \"freeswitch\nmaxretry =\n\nenabled = false\n", []string{":1: not valid TOML: strings cannot contain newlines"}, 4},
+		{"bad: a string that does not end, and off", "enabled = false\n[[pattern]]\nname = 'x'\nregex = '''<HOST>\n", []string{`:4: not valid TOML: unexpected EOF; expected "'''"`}, 1},
+		{"bad: an array that does not end, and off", "ports.udp = [5060\nenabled = false\n", []string{":2: not valid TOML: expected a comma (',') or array terminator (']'), but got 'e'"}, 0},
+
+		{"bad: off of the wrong type", "enabled = 'false'\n", []string{":1: enabled: must be true or false, not a string"}, 0},
+		{"bad: off in the wrong case", "Enabled = false\n", []string{`:1: Enabled: unknown key "Enabled"; keys are lower case: write "enabled"`}, 0},
+		{"bad: a pattern that is off below a broken header", "[[pattern]\nname = 'auth-failure'\nenabled = false\n", []string{":1: not valid TOML: expected end of table array name delimiter ']', but got '\\n' instead"}, 0},
+		{"bad: a value, and on", "maxretry = 0\nenabled = true\n", []string{":1: maxretry: 0 is out of range: 1 to 10000"}, 0},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			cfg := config(map[string]string{"jails.d/freeswitch.toml": tt.overlay})
+			var problems []string
+			for _, w := range tt.want {
+				problems = append(problems, "jails.d/freeswitch.toml"+w)
+			}
+			if diff := cmp.Diff(problems, said(cfg)); diff != "" {
+				t.Errorf("problems: -want +got:\n%s", diff)
+			}
+			want := shipped(t)
+			if tt.off > 0 {
+				want.Enabled = false
+				want.Origins["enabled"] = jails.Origin{Layer: "overlay", File: "/etc/band/jails.d/freeswitch.toml", Line: tt.off}
+			}
+			if diff := cmp.Diff(want, jail(cfg, "freeswitch")); diff != "" {
+				t.Errorf("jail: -want +got:\n%s", diff)
+			}
+		})
+	}
+}
+
+// refuser knows no format at all.
+type refuser struct{ checker }
+
+func (refuser) Format(name string) error { return fmt.Errorf("unknown format %q", name) }
+
+// A shipped jail that is refused itself is left out, and said so once.
+func TestShippedRefused(t *testing.T) {
+	for name, overlay := range map[string]string{"alone": "", "with an overlay": "maxretry = 3\n", "with a bad overlay": "source = 1\n"} {
+		t.Run(name, func(t *testing.T) {
+			files := fstest.MapFS{"jails.d/freeswitch.toml": &fstest.MapFile{Data: []byte(overlay)}}
+			cfg := jails.Parse(files, "/etc/band", refuser{})
+			var got []string
+			for _, p := range cfg.Problems {
+				if p.File == "shipped/freeswitch.toml" && p.Line > 0 && p.Jail == "freeswitch" {
+					got = append(got, p.Key+": "+p.Text)
+				}
+			}
+			if diff := cmp.Diff([]string{`format: unknown format "freeswitch"`}, got); diff != "" || len(cfg.Jails) > 0 {
+				t.Errorf("jails %v; problems: -want +got:\n%s", cfg.Jails, diff)
+			}
+		})
+	}
+}
+
+// The documented defaults must be the real ones, and every documented key accepted.
+func TestKeys(t *testing.T) {
+	for _, k := range jails.Keys() {
+		if k.Doc == "" || !strings.HasSuffix(k.Doc, ".") {
+			t.Errorf("%s %s: its doc is no sentence: %q", k.Table, k.Name, k.Doc)
+		}
+		if k.Default == "" {
+			if k.Name != "source" && k.Name != "pattern" && !strings.HasSuffix(k.Doc, "Required.") {
+				t.Errorf("%s %s: has no default and is not said to be required", k.Table, k.Name)
+			}
+			continue
+		}
+		write := func(line string) map[string]string {
+			switch k.Table {
+			case jails.BandTable:
+				return map[string]string{"band.toml": line, "jails.d/sshd.toml": sshd}
+			case jails.JailTable:
+				return map[string]string{"jails.d/sshd.toml": line + sshd}
+			case jails.PatternTable:
+				return map[string]string{"jails.d/sshd.toml": sshd + line}
+			case jails.PortsTable:
+				other := map[string]string{"udp": "tcp", "tcp": "udp"}[k.Name]
+				return map[string]string{"jails.d/sshd.toml": sshd + "[ports]\n" + other + " = [1]\n" + line}
+			}
+			t.Fatalf("%s %s: no such table has defaults", k.Table, k.Name)
+			return nil
+		}
+		real, documented := config(write("")), config(write(k.Name+" = "+k.Default+"\n"))
+		if len(documented.Problems) > 0 {
+			t.Errorf("%s %s: %v", k.Table, k.Name, documented.Problems)
+		}
+		if diff := cmp.Diff(real.Jails, documented.Jails, cmpopts.IgnoreFields(jails.Jail{}, "Origins")); diff != "" {
+			t.Errorf("%s %s: -real +documented:\n%s", k.Table, k.Name, diff)
+		}
+	}
+}
