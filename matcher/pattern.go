@@ -51,11 +51,11 @@ func Compile(name, kind, regex string, unsafe bool) (*Pattern, error) {
 	expanded := tokens.Replace(regex)
 	tree, err := syntax.Parse(expanded, syntax.Perl|syntax.DotNL)
 	if err != nil {
-		return nil, explain(expanded, err)
+		return nil, explain(regex, expanded, err)
 	}
 	compiled, err := regexp.Compile("(?s)" + expanded)
 	if err != nil {
-		return nil, explain(expanded, err)
+		return nil, explain(regex, expanded, err)
 	}
 	p := &Pattern{Name: name, Kind: kind, regex: compiled,
 		host: compiled.SubexpIndex("host"), user: max(compiled.SubexpIndex("user"), 0)}
@@ -95,7 +95,7 @@ func (p *Pattern) Match(message []byte) (Match, bool) {
 }
 
 // explain says in an operator's words what is wrong with a regular expression.
-func explain(regex string, err error) error {
+func explain(regex, expanded string, err error) error {
 	for _, python := range []struct{ text, name string }{
 		{"(?=", "look-ahead"}, {"(?!", "look-ahead"}, {"(?<=", "look-behind"}, {"(?<!", "look-behind"},
 		{"(?P=", "a back reference"}, {"(?(", "a conditional"}, {"(?#", "a comment group"},
@@ -107,6 +107,9 @@ func explain(regex string, err error) error {
 	}
 	var syntaxErr *syntax.Error
 	if errors.As(err, &syntaxErr) {
+		if syntaxErr.Expr == expanded {
+			syntaxErr.Expr = regex
+		}
 		return fmt.Errorf("bad regular expression: %s: `%s`", syntaxErr.Code, syntaxErr.Expr)
 	}
 	return fmt.Errorf("bad regular expression: %w", err)

@@ -152,7 +152,7 @@ func TestHugeRecordForgesNothing(t *testing.T) {
 	forged := []byte(stamp + "81.60% " + strings.Replace(fail, "198.51.100.70", "192.0.2.1", 1) + " ")
 	endless := bytes.Repeat(forged, 8<<20/len(forged))
 	start := []byte(stamp + fail + strings.Repeat("\n "+strings.Repeat("y", 1000), 4300)) // over half of MaxRecord
-	for size := 1 << 20; size < 1<<20+len(forged); size++ { // so that it is cut everywhere
+	for size := 1 << 20; size < 1<<20+len(forged); size++ {                               // so that it is cut everywhere
 		framer := matcher.NewFramer(format(t))
 		framer.Push(bytes.Clone(start))
 		for piece := range slices.Chunk(endless, size) {

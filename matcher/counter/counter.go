@@ -1,6 +1,7 @@
 package counter
 
 import (
+	"cmp"
 	"container/list"
 	"iter"
 	"math"
@@ -21,6 +22,11 @@ const evidencePerWindow = 5
 type Key struct {
 	Jail string
 	Unit netip.Prefix
+}
+
+// Compare orders keys by unit and then by jail.
+func (k Key) Compare(other Key) int {
+	return cmp.Or(k.Unit.Compare(other.Unit), cmp.Compare(k.Jail, other.Jail))
 }
 
 // Window names one of the counts of a key. They are kept apart because one
