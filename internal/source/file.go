@@ -1,0 +1,190 @@
+package source
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"band/internal/doctor"
+	"band/internal/source/follow"
+	"band/matcher"
+)
+
+// FileConfig says which file to read, and from where.
+type FileConfig struct {
+	Path   string
+	Format matcher.Format
+	// Cursor is where to resume, as an earlier Batch gave it; nil on the first
+	// start, which begins at the first record that is not older than Since.
+	Cursor json.RawMessage
+	Since  time.Time
+	// New says that the file appeared while the daemon ran: it is read from
+	// its beginning.
+	New bool
+
+	Log   *slog.Logger
+	Board *doctor.Board
+}
+
+// A File reads the records of one growing, rotating file.
+type File struct {
+	config   FileConfig
+	follower *follow.Follower
+}
+
+// NewFile returns a File that has not been opened. A cursor that cannot be
+// read is an error.
+func NewFile(c FileConfig) (*File, error) {
+	f := follow.Config{Path: c.Path, New: c.New, Log: c.Log, Observer: observer{c}}
+	if c.Cursor != nil {
+		if err := json.Unmarshal(c.Cursor, &f.From); err != nil {
+			return nil, fmt.Errorf("read the cursor of %s: %w", c.Path, err)
+		}
+	} else if !c.New {
+		f.Older = func(line []byte) (older, dated bool) {
+			at, dated := matcher.NewClock(time.Local).Time(matcher.Stamp(c.Format, line))
+			return dated && at.Before(c.Since), dated
+		}
+	}
+	return &File{config: c, follower: follow.New(f)}, nil
+}
+
+// Ready is closed when the file is open or was found to be missing.
+func (f *File) Ready() <-chan struct{} { return f.follower.Ready() }
+
+// Run reads until ctx ends. A slow receiver slows it; nothing is dropped.
+func (f *File) Run(ctx context.Context, out chan<- Batch) error {
+	group, ctx := errgroup.WithContext(ctx)
+	chunks := make(chan follow.Chunk)
+	group.Go(func() error {
+		defer close(chunks)
+		return f.follower.Run(ctx, chunks)
+	})
+	group.Go(func() error {
+		framing := framing{framer: matcher.NewFramer(f.config.Format)}
+		for chunk := range chunks {
+			batch, err := framing.add(chunk)
+			if err != nil {
+				return fmt.Errorf("write the cursor of %s: %w", f.config.Path, err)
+			}
+			if len(batch.Records) == 0 && !batch.CaughtUp {
+				continue
+			}
+			batch.Source, batch.Via = f.config.Path, ViaFile
+			select {
+			case out <- batch:
+			case <-ctx.Done():
+				return nil
+			}
+		}
+		return nil
+	})
+	return group.Wait()
+}
+
+// framing turns chunks into records and knows the position behind each.
+type framing struct {
+	framer *matcher.Framer
+	read   int64   // bytes pushed so far
+	chunks []begun // those that may hold the end of the pending record
+}
+
+// begun is a chunk and the offset in the stream at which it begins.
+type begun struct {
+	follow.Chunk
+	at int64
+}
+
+func (f *framing) add(chunk follow.Chunk) (Batch, error) {
+	var b Batch
+	if chunk.NewFile { // the old file ends here, and with it its last record
+		b.Records = f.drain(b.Records, f.framer.Flush)
+	}
+	end, position := f.position(b.Records)
+
+	f.chunks = append(f.chunks, begun{chunk, f.read})
+	f.read += int64(len(chunk.Data))
+	if len(chunk.Data) > 0 {
+		f.framer.Push(chunk.Data)
+	}
+	b.Records = f.drain(b.Records, f.framer.Next)
+	if chunk.Settled {
+		b.Records = f.drain(b.Records, f.framer.Flush)
+	}
+	if n := len(b.Records); n > 0 && b.Records[n-1].End > end {
+		_, position = f.position(b.Records)
+	}
+	b.CaughtUp = chunk.CaughtUp
+	if position == nil {
+		return b, nil
+	}
+	var err error
+	b.Cursor, err = json.Marshal(position)
+	return b, err
+}
+
+// drain appends what next yields.
+func (f *framing) drain(records []matcher.Record, next func() (matcher.Record, bool)) []matcher.Record {
+	for r, ok := next(); ok; r, ok = next() {
+		records = append(records, r)
+	}
+	return records
+}
+
+// position returns the end of the last record in the stream and in its file,
+// and lets go of the chunks before it.
+func (f *framing) position(records []matcher.Record) (int64, *follow.Position) {
+	if len(records) == 0 {
+		return 0, nil
+	}
+	end := records[len(records)-1].End
+	for len(f.chunks) > 1 && f.chunks[1].at <= end {
+		f.chunks = f.chunks[1:]
+	}
+	p := f.chunks[0].At(int(end - f.chunks[0].at))
+	return end, &p
+}
+
+// observer turns what befalls the file into findings.
+type observer struct{ FileConfig }
+
+func (o observer) Opened(path string, inode uint64) {
+	o.Log.Info("source opened", "source", o.Path, "file", path, "inode", inode)
+	o.Board.Clear(doctor.SourceMissing, "", o.Path)
+	o.Board.Clear(doctor.SourceUnreadable, "", o.Path)
+}
+
+func (o observer) Missing(err error) {
+	o.Board.Raise(doctor.Finding{
+		Kind: doctor.SourceMissing, Severity: doctor.Warning, Source: o.Path,
+		Text:   fmt.Sprintf("the log does not exist: %v", err),
+		Remedy: "nothing to do if the service was not started yet: the file is read as soon as it appears; otherwise correct the path in the jail",
+	})
+}
+
+func (o observer) Unreadable(err error) {
+	o.Board.Raise(doctor.Finding{
+		Kind: doctor.SourceUnreadable, Severity: doctor.Error, Source: o.Path,
+		Text:   fmt.Sprintf("the log cannot be read: %v", err),
+		Remedy: "give band access to the file; it is tried again until it works",
+	})
+}
+
+func (o observer) Truncated(path string) {
+	o.lost("the log was truncated; what had not been read by then is lost",
+		"rotate by renaming (logrotate without copytruncate), which loses nothing")
+}
+
+func (o observer) Lost(path, text string) {
+	o.lost(text, "look at the rotated logs with banctl replay")
+}
+
+func (o observer) lost(text, remedy string) {
+	o.Board.Raise(doctor.Finding{
+		Kind: doctor.SourceTruncated, Severity: doctor.Warning, Source: o.Path, Text: text, Remedy: remedy, For: 24 * time.Hour,
+	})
+}

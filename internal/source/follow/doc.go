@@ -1,0 +1,2 @@
+// Package follow reads one growing, rotating file as bytes and loses nothing.
+package follow

@@ -1,0 +1,460 @@
+package follow_test
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"band/internal/source/follow"
+)
+
+// The styles of rotation. Each is given the writer's open file and the number
+// of the rotation, and returns the file to go on with. pause lets lines be
+// written while the rotation is under way.
+var styles = []struct {
+	name    string
+	rate    int // lines a second, 0 for as fast as possible
+	symlink bool
+	lossy   bool // what is written between the copy and the truncation may be lost
+	rotate  func(w *writer, n int)
+}{
+	{name: "rename and create", rate: 10_000, rotate: func(w *writer, n int) {
+		w.rename(n)
+		w.reopen()
+	}},
+	{name: "rename, 20 ms gap", rate: 10_000, rotate: func(w *writer, n int) {
+		w.rename(n)
+		time.Sleep(20 * time.Millisecond)
+		w.reopen()
+	}},
+	{name: "rename, old descriptor until HUP", rate: 10_000, rotate: func(w *writer, n int) {
+		w.rename(n)
+		w.touch()
+		w.lines(200)
+		w.reopen()
+	}},
+	{name: "rename shifting numbers", rate: 10_000, rotate: func(w *writer, n int) {
+		for i := 5; i > 0; i-- {
+			_ = os.Rename(fmt.Sprint(w.path, ".", i), fmt.Sprint(w.path, ".", i+1))
+		}
+		must(w.t, os.Rename(w.path, w.path+".1"))
+		w.reopen()
+	}},
+	{name: "delete and create", rate: 10_000, rotate: func(w *writer, n int) {
+		must(w.t, os.Remove(w.path))
+		w.reopen()
+	}},
+	{name: "symlink swap", rate: 10_000, symlink: true, rotate: func(w *writer, n int) {
+		w.link(n)
+		w.reopen()
+	}},
+	{name: "copytruncate", rate: 10_000, lossy: true, rotate: func(w *writer, n int) {
+		text, err := os.ReadFile(w.path)
+		must(w.t, err)
+		must(w.t, os.WriteFile(fmt.Sprint(w.path, ".", n), text, 0o644))
+		w.lines(20) // neither in the copy nor after: a reader has them by luck
+		must(w.t, os.Truncate(w.path, 0))
+	}},
+	{name: "full speed, rename and create", rotate: func(w *writer, n int) {
+		w.rename(n)
+		w.reopen()
+	}},
+}
+
+// writer writes numbered lines, in one write(2) each.
+type writer struct {
+	t     *testing.T
+	path  string
+	file  *os.File
+	next  int
+	rate  int
+	began time.Time
+}
+
+func (w *writer) rename(n int) { must(w.t, os.Rename(w.path, fmt.Sprint(w.path, ".", n))) }
+
+func (w *writer) touch() {
+	f, err := os.OpenFile(w.path, os.O_CREATE|os.O_WRONLY, 0o644)
+	must(w.t, err)
+	must(w.t, f.Close())
+}
+
+func (w *writer) link(n int) {
+	target := fmt.Sprint(w.path, "-target-", n)
+	must(w.t, os.WriteFile(target, nil, 0o644))
+	_ = os.Remove(w.path + ".new")
+	must(w.t, os.Symlink(target, w.path+".new"))
+	must(w.t, os.Rename(w.path+".new", w.path))
+}
+
+func (w *writer) reopen() {
+	if w.file != nil {
+		must(w.t, w.file.Close())
+	}
+	f, err := os.OpenFile(w.path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+	must(w.t, err)
+	w.file = f
+}
+
+func (w *writer) lines(n int) {
+	for range n {
+		if _, err := fmt.Fprintf(w.file, "%08d %s\n", w.next, strings.Repeat("x", w.next%151)); err != nil {
+			w.t.Error(err)
+		}
+		w.next++
+		if w.rate > 0 && w.next%10 == 0 {
+			due := w.began.Add(time.Second * time.Duration(w.next) / time.Duration(w.rate))
+			time.Sleep(time.Until(due))
+		}
+	}
+}
+
+// tally counts numbered lines.
+type tally struct {
+	pending string
+	seen    map[int]int
+	garbled int
+}
+
+func (y *tally) take(c follow.Chunk) {
+	if c.NewFile && y.pending != "" {
+		y.garbled++
+		y.pending = ""
+	}
+	lines := strings.SplitAfter(y.pending+string(c.Data), "\n")
+	y.pending = lines[len(lines)-1]
+	for _, l := range lines[:len(lines)-1] {
+		n, err := strconv.Atoi(l[:min(8, len(l))])
+		if err != nil || l != fmt.Sprintf("%08d %s\n", n, strings.Repeat("x", n%151)) {
+			y.garbled++
+			continue
+		}
+		y.seen[n]++
+	}
+}
+
+// check reports what was lost and duplicated of n lines.
+func (y *tally) check(n int) (lost, twice int) {
+	for i := range n {
+		switch k := y.seen[i]; {
+		case k == 0:
+			lost++
+		case k > 1:
+			twice++
+		}
+	}
+	return lost, twice
+}
+
+// amount is how much the rotation tests write: the full measure takes minutes.
+func amount() (lines, rotations int) {
+	if os.Getenv("BAND_TEST_LONG") != "" {
+		return 50_000, 49
+	}
+	return 8_000, 14
+}
+
+func TestRotation(t *testing.T) {
+	t.Parallel()
+	for _, s := range styles {
+		t.Run(s.name, func(t *testing.T) {
+			lines, rotations := amount()
+			if s.rate == 0 {
+				lines *= 10
+			}
+			w := &writer{t: t, path: filepath.Join(t.TempDir(), "log"), rate: s.rate}
+			if s.symlink {
+				w.link(0)
+			}
+			w.reopen()
+			defer func() { w.file.Close() }()
+			r := start(t, follow.Config{Path: w.path})
+			r.untilCaughtUp()
+
+			written := make(chan int, 1)
+			go func() {
+				w.began = time.Now()
+				for n := 1; n <= rotations; n++ {
+					w.lines(lines / (rotations + 1))
+					s.rotate(w, n)
+				}
+				w.lines(lines / (rotations + 1))
+				written <- w.next
+			}()
+			y := &tally{seen: make(map[int]int)}
+			total := -1
+			quiet := time.NewTimer(patience)
+			for done := false; !done; {
+				select {
+				case total = <-written:
+				case c := <-r.chunks:
+					y.take(c)
+					if len(c.Data) > 0 || total < 0 {
+						quiet.Reset(patience)
+					}
+				case <-quiet.C:
+					done = true
+				}
+				// When all has come, or the last has, wait a little for what must not come.
+				if total >= 0 && y.seen[total-1] > 0 {
+					quiet.Reset(1500 * time.Millisecond)
+					for waiting := true; waiting; {
+						select {
+						case c := <-r.chunks:
+							y.take(c)
+						case <-quiet.C:
+							waiting = false
+						}
+					}
+					done = true
+				}
+			}
+			lost, twice := y.check(total)
+			t.Logf("%d lines, %d rotations: %d lost, %d twice, %d garbled", total, rotations, lost, twice, y.garbled)
+			if twice > 0 {
+				t.Errorf("%d lines came twice", twice)
+			}
+			switch {
+			case s.lossy && (r.obs.count("truncated") != rotations || lost > 20*rotations):
+				t.Errorf("%d truncations were told, %d lines lost: %q", r.obs.count("truncated"), lost, r.obs.events)
+			case !s.lossy && (lost > 0 || y.garbled > 0 || r.obs.count("lost") > 0):
+				t.Errorf("%d lines lost, %d garbled: %q", lost, y.garbled, r.obs.events)
+			}
+		})
+	}
+}
+
+// The follower is stopped anywhere and resumed from the last position taken,
+// again and again, while the file is rotated.
+func TestCrashesDuringRotation(t *testing.T) {
+	t.Parallel()
+	w := &writer{t: t, path: filepath.Join(t.TempDir(), "log"), rate: 5_000}
+	w.reopen()
+	defer func() { w.file.Close() }()
+	written := make(chan struct{})
+	go func() {
+		defer close(written)
+		w.began = time.Now()
+		for n := range 30 {
+			w.lines(500)
+			w.rename(n)
+			w.reopen()
+		}
+		w.lines(1)
+	}()
+	y := &tally{seen: make(map[int]int)}
+	var from follow.Position
+	rng := rand.New(rand.NewPCG(1, 2))
+	deadline := time.Now().Add(patience)
+	runs := 0
+	for y.seen[30*500] == 0 && time.Now().Before(deadline) {
+		runs++
+		ctx, cancel := context.WithCancel(t.Context())
+		obs := &observer{}
+		f := follow.New(follow.Config{Path: w.path, From: from, Observer: obs})
+		out, ended := make(chan follow.Chunk), make(chan error, 1)
+		go func() { ended <- f.Run(ctx, out) }()
+		life := time.After(time.Duration(rng.IntN(300)) * time.Millisecond)
+		for alive := true; alive; {
+			select {
+			case c := <-out:
+				if rng.IntN(20) == 0 { // killed in the middle of a chunk
+					n := rng.IntN(len(c.Data) + 1)
+					from = c.At(n)
+					c.Data = c.Data[:n]
+					alive = false
+				} else {
+					from = c.At(len(c.Data))
+				}
+				y.take(c)
+			case <-life:
+				alive = false
+			}
+		}
+		cancel()
+		must(t, <-ended)
+		if obs.count("lost") > 0 {
+			t.Errorf("%q", obs.events)
+		}
+	}
+	<-written
+	lost, twice := y.check(w.next)
+	t.Logf("%d runs, %d lines: %d lost, %d twice, %d garbled", runs, w.next, lost, twice, y.garbled)
+	if lost+twice+y.garbled > 0 || runs < 20 {
+		t.Errorf("%d runs: %d lost, %d twice, %d garbled", runs, lost, twice, y.garbled)
+	}
+}
+
+// A writer that never noticed the rotation goes on with the old file while
+// another already writes the new one.
+func TestOldFileGrowsAfterTheNewOne(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "log")
+	write(t, path, "old 1\n")
+	r := start(t, follow.Config{Path: path})
+	r.untilCaughtUp()
+	must(t, os.Rename(path, path+".1"))
+	add(t, path, "new 1\n")
+	r.untilText("old 1\nnew 1\n")
+	add(t, path+".1", "old 2\n")
+	r.untilText("old 1\nnew 1\nold 2\n")
+	if !r.last.NewFile || r.pos.Offset != int64(len("new 1\n")) {
+		t.Errorf("new file %v, position %+v", r.last.NewFile, r.pos)
+	}
+	add(t, path, "new 2\n")
+	r.untilText("old 1\nnew 1\nold 2\nnew 2\n")
+	r.nothing()
+}
+
+func TestRenamedAndStillWritten(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "log")
+	write(t, path, "1\n")
+	r := start(t, follow.Config{Path: path})
+	r.untilCaughtUp()
+	must(t, os.Rename(path, path+".1"))
+	r.untilEvent("missing", 1)
+	add(t, path+".1", "2\n")
+	r.untilText("1\n2\n")
+	write(t, path, "") // as logrotate creates it, long before the writer is told
+	r.untilEvent("opened", 2)
+	r.nothing()
+	add(t, path+".1", "3\n")
+	r.untilText("1\n2\n3\n")
+	add(t, path, "4\n")
+	r.untilText("1\n2\n3\n4\n")
+	if !r.last.NewFile {
+		t.Error("the new file is not said to be new")
+	}
+}
+
+func TestNameComesBack(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "log")
+	write(t, path, "1\n")
+	r := start(t, follow.Config{Path: path})
+	r.untilCaughtUp()
+	must(t, os.Rename(path, path+".away"))
+	add(t, path, "2\n")
+	r.untilText("1\n2\n")
+	must(t, os.Rename(path, path+".other"))
+	must(t, os.Rename(path+".away", path))
+	add(t, path, "3\n")
+	r.untilText("1\n2\n3\n")
+	r.nothing()
+}
+
+func TestTruncation(t *testing.T) {
+	t.Parallel()
+	for name, after := range map[string]string{
+		"and nothing":         "",
+		"to smaller":          "new 1\n",
+		"to the same size":    "new content 1\nnew content 2\n",
+		"to a bigger size":    "new content 1\nnew content 2\nnew content 3\n",
+		"behind a hole":       "hole",
+		"without a newline":   "new",
+		"with the same start": "old content 1\nnew content 2\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			path := filepath.Join(t.TempDir(), "log")
+			before := "old content 1\nold content 2\n"
+			write(t, path, before)
+			r := start(t, follow.Config{Path: path})
+			r.untilCaughtUp()
+			if after == "hole" {
+				// A writer that does not append, at its old offset.
+				must(t, os.Truncate(path, 0))
+				f, err := os.OpenFile(path, os.O_WRONLY, 0)
+				must(t, err)
+				_, err = f.WriteAt([]byte("after the hole\n"), 50<<20+17)
+				must(t, err)
+				must(t, f.Close())
+				after = "after the hole\n"
+			} else {
+				write(t, path, after) // truncates
+			}
+			r.untilEvent("truncated", 1)
+			r.untilText(before + after)
+			first := false
+			for _, c := range r.seen[1:] {
+				first = first || c.NewFile
+			}
+			if !first {
+				t.Error("the rewound file is not said to be new")
+			}
+			add(t, path, "more\n")
+			r.untilText(before + after + "more\n")
+			r.nothing()
+			if n := r.obs.count("truncated"); n != 1 {
+				t.Errorf("told %d times", n)
+			}
+		})
+	}
+}
+
+// The follower is behind when the file is copied and truncated: the copy has
+// what it did not read, from the middle of a line on.
+func TestCopyOfTheTruncated(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "log")
+	before, after := numbered(0, 30_000), numbered(30_000, 30_100)
+	write(t, path, before)
+	r := start(t, follow.Config{Path: path})
+	r.until("a first chunk", func(c follow.Chunk) bool { return len(c.Data) > 0 })
+	copyFile(t, path, path+".1")
+	write(t, path, after)
+	r.untilText(before + after)
+	r.nothing()
+	// It begins once, and once more after the truncation.
+	n := 0
+	for _, c := range r.seen {
+		if c.NewFile {
+			n++
+		}
+	}
+	if n != 2 || r.obs.count("truncated") != 1 {
+		t.Errorf("%d beginnings, told %q", n, r.obs.events)
+	}
+}
+
+// Generations that come and go too fast to be opened by name are found by the
+// names they were rotated to, even if all were written in the same tick.
+func TestRotatedUnseen(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "log")
+	w := &writer{t: t, path: path}
+	w.reopen()
+	defer func() { w.file.Close() }()
+	r := start(t, follow.Config{Path: path})
+	r.untilCaughtUp()
+	y := &tally{seen: make(map[int]int)}
+	for n := range 8 {
+		for k := range 3 {
+			w.lines(20)
+			w.rename(3*n + k)
+			w.reopen()
+		}
+		w.lines(20)
+		r.until("the burst", func(c follow.Chunk) bool {
+			c.Data = []byte(r.text.String()[r.text.Len()-len(c.Data):])
+			y.take(c)
+			return y.seen[w.next-1] > 0
+		})
+	}
+	r.nothing()
+	if lost, twice := y.check(w.next); lost+twice+y.garbled > 0 {
+		t.Errorf("%d lines: %d lost, %d twice, %d garbled", w.next, lost, twice, y.garbled)
+	}
+	unseen := r.obs.count("opened log.")
+	t.Logf("%d of 24 generations were found by their rotated names", unseen)
+	if unseen == 0 {
+		t.Error("every generation was opened by its first name: nothing was tested")
+	}
+}
