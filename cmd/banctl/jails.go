@@ -1,0 +1,182 @@
+package main
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"band/internal/config"
+	"band/jails"
+)
+
+func (c *cli) jails() *cobra.Command {
+	command := &cobra.Command{
+		Use:   "jails",
+		Short: "List the jails of the configuration",
+		Long: `List the jails of the configuration, as a daemon started now would run them. It
+needs no daemon.` + "\n" + exitCodes,
+		Example: `  banctl jails
+  banctl jails show freeswitch`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			loaded := config.Load(c.config)
+			if c.json {
+				views := []jailView{}
+				for _, j := range loaded.Jails {
+					views = append(views, view(j))
+				}
+				return problems(cmd, loaded, printJSON(cmd.OutOrStdout(), views))
+			}
+			rows := [][]string{{"JAIL", "ENABLED", "MAXRETRY", "FINDTIME", "BANTIME", "PORTS", "SOURCES"}}
+			for _, j := range loaded.Jails {
+				v := view(j)
+				rows = append(rows, []string{j.Name, strconv.FormatBool(j.Enabled), v.value("maxretry"), v.value("findtime"),
+					v.value("bantime"), v.value("ports"), v.value("source")})
+			}
+			table(cmd.OutOrStdout(), rows)
+			return problems(cmd, loaded, nil)
+		},
+	}
+	command.AddCommand(&cobra.Command{
+		Use:   "show JAIL",
+		Short: "Show a jail's values and where each comes from",
+		Example: `  banctl jails show freeswitch
+  banctl jails show freeswitch --json`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			loaded := config.Load(c.config)
+			for _, j := range loaded.Jails {
+				if j.Name != args[0] {
+					continue
+				}
+				v := view(j)
+				if c.json {
+					return problems(cmd, loaded, printJSON(cmd.OutOrStdout(), v))
+				}
+				rows := [][]string{{"KEY", "VALUE", "FROM"}}
+				for _, k := range v.Keys {
+					rows = append(rows, []string{k.Key, k.Value, k.Origin})
+				}
+				table(cmd.OutOrStdout(), rows)
+				return problems(cmd, loaded, nil)
+			}
+			if err := problems(cmd, loaded, nil); err != nil {
+				return err
+			}
+			fmt.Fprintf(cmd.ErrOrStderr(), "there is no jail %q; banctl jails lists them\n", args[0])
+			return errNo
+		},
+	})
+	return command
+}
+
+// problems says what is wrong with the configuration, where nothing else went
+// wrong before.
+func problems(cmd *cobra.Command, loaded *jails.Config, err error) error {
+	if err != nil || len(loaded.Problems) == 0 {
+		return err
+	}
+	for _, p := range loaded.Problems {
+		fmt.Fprintln(cmd.ErrOrStderr(), p.Error())
+	}
+	return invalid{fmt.Errorf("the configuration has %s", plural(len(loaded.Problems), "error", "errors"))}
+}
+
+// jailView is a jail as programs see it.
+type jailView struct {
+	Name    string     `json:"name"`
+	Enabled bool       `json:"enabled"`
+	Keys    []keyValue `json:"keys"`
+}
+
+type keyValue struct {
+	Key    string `json:"key"`
+	Value  string `json:"value"`
+	Origin string `json:"origin"`
+}
+
+func (v jailView) value(key string) string {
+	for _, k := range v.Keys {
+		if k.Key == key {
+			return k.Value
+		}
+	}
+	return ""
+}
+
+func view(j jails.Jail) jailView {
+	v := jailView{Name: j.Name, Enabled: j.Enabled}
+	add := func(key, value string) {
+		from := j.Origins[key]
+		if from.Layer == "" { // a part of a pattern that was set with the pattern
+			from = j.Origins[key[:max(strings.LastIndex(key, "."), 0)]]
+		}
+		origin := from.Layer
+		if from.File != "" {
+			origin = fmt.Sprintf("%s, %s:%d", from.Layer, from.File, from.Line)
+		}
+		v.Keys = append(v.Keys, keyValue{key, value, origin})
+	}
+	add("enabled", strconv.FormatBool(j.Enabled))
+	add("format", j.Format)
+	add("findtime", duration(j.FindTime))
+	add("maxretry", strconv.Itoa(j.MaxRetry))
+	add("bantime", duration(j.BanTime))
+	add("ports", ports(j.Ports))
+	add("ipv4_prefix", strconv.Itoa(j.IPv4Prefix))
+	add("ipv6_prefix", strconv.Itoa(j.IPv6Prefix))
+	var files []string
+	for _, s := range j.Sources {
+		files = append(files, s.File)
+	}
+	add("source", strings.Join(files, ", "))
+	for _, p := range j.Patterns {
+		add("pattern."+p.Name+".enabled", strconv.FormatBool(p.Enabled))
+		add("pattern."+p.Name+".kind", p.Kind)
+		add("pattern."+p.Name+".regex", p.Regex)
+	}
+	return v
+}
+
+// duration prints a configured duration as it may be written.
+func duration(d time.Duration) string {
+	if d == 0 {
+		return "forever"
+	}
+	var b strings.Builder
+	for _, u := range []struct {
+		name string
+		span time.Duration
+	}{{"w", 7 * 24 * time.Hour}, {"d", 24 * time.Hour}, {"h", time.Hour}, {"m", time.Minute}, {"s", time.Second}} {
+		if n := d / u.span; n > 0 {
+			fmt.Fprintf(&b, "%d%s", n, u.name)
+			d -= n * u.span
+		}
+	}
+	return b.String()
+}
+
+func ports(p jails.Ports) string {
+	if p.All() {
+		return "all"
+	}
+	list := func(name string, numbers []uint16) string {
+		var s []string
+		for _, n := range numbers {
+			s = append(s, strconv.Itoa(int(n)))
+		}
+		return name + " " + strings.Join(s, ",")
+	}
+	switch {
+	case fmt.Sprint(p.UDP) == fmt.Sprint(p.TCP):
+		return list("udp+tcp", p.UDP)
+	case len(p.TCP) == 0:
+		return list("udp", p.UDP)
+	case len(p.UDP) == 0:
+		return list("tcp", p.TCP)
+	}
+	return list("udp", p.UDP) + " " + list("tcp", p.TCP)
+}

@@ -1,0 +1,102 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"band/internal/control"
+)
+
+// orders are the ways to sort a list of bans.
+var orders = map[string]func(a, b control.Ban) int{
+	"unit":    func(a, b control.Ban) int { return a.Unit.Compare(b.Unit.Prefix) },
+	"since":   func(a, b control.Ban) int { return b.Since.Compare(a.Since) },
+	"until":   func(a, b control.Ban) int { return forever(a.Until).Compare(forever(b.Until)) },
+	"packets": func(a, b control.Ban) int { return cmp.Compare(b.Packets, a.Packets) },
+}
+
+func (c *cli) list() *cobra.Command {
+	var jail, order string
+	command := &cobra.Command{
+		Use:   "list",
+		Short: "List the bans in force",
+		Long: `List the bans in force.
+
+With --json it is an array of objects with unit, jail, since, until (null: for
+ever), failures, packets (dropped so far) and origin ("jail" or "manual").` + "\n" + exitCodes,
+		Example: `  banctl list
+  banctl list --jail freeswitch --sort packets
+  banctl list --json | jq -r '.[].unit'`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			compare, ok := orders[order]
+			if !ok {
+				return invalid{fmt.Errorf("--sort %q is none of unit, since, until, packets", order)}
+			}
+			bans, err := c.daemon().Bans(cmd.Context())
+			if err != nil {
+				return c.reach(err)
+			}
+			bans = slices.DeleteFunc(bans, func(b control.Ban) bool { return jail != "" && b.Jail != jail })
+			slices.SortStableFunc(bans, compare)
+			if c.json {
+				return printJSON(cmd.OutOrStdout(), bans)
+			}
+			if len(bans) == 0 {
+				fmt.Fprintln(cmd.OutOrStdout(), "nobody is banned")
+				return nil
+			}
+			table(cmd.OutOrStdout(), banRows(bans))
+			return nil
+		},
+	}
+	command.Flags().StringVar(&jail, "jail", "", "only the bans of this jail")
+	command.Flags().StringVar(&order, "sort", "unit", "unit, since (newest first), until (soonest first) or packets (most first)")
+	return command
+}
+
+func banRows(bans []control.Ban) [][]string {
+	rows := [][]string{{"UNIT", "JAIL", "SINCE", "LEFT", "FAILURES", "PACKETS", "ORIGIN"}}
+	for _, b := range bans {
+		rows = append(rows, []string{b.Unit.String(), b.Jail, local(b.Since), left(b.Until),
+			strconv.Itoa(b.Failures), number(b.Packets), b.Origin})
+	}
+	return rows
+}
+
+// changed prints what was done and what the operator must know about it.
+func changed(cmd *cobra.Command, asJSON bool, done control.Changed, word string) error {
+	if asJSON {
+		return printJSON(cmd.OutOrStdout(), done)
+	}
+	for _, b := range done.Bans {
+		line := word + " " + b.Unit.String()
+		if word == "banned" && b.Until == nil {
+			line += " for ever"
+		} else if word == "banned" {
+			line += " for " + left(b.Until)
+		} else {
+			line += " from " + b.Jail
+		}
+		fmt.Fprintln(cmd.OutOrStdout(), line)
+	}
+	if done.Warning != "" {
+		fmt.Fprintln(cmd.ErrOrStderr(), "warning:", strings.TrimSpace(done.Warning))
+	}
+	return nil
+}
+
+func local(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05") }
+
+func forever(until *time.Time) time.Time {
+	if until == nil {
+		return time.Unix(1<<40, 0)
+	}
+	return *until
+}

@@ -1,0 +1,78 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+func (c *cli) show() *cobra.Command {
+	return &cobra.Command{
+		Use:   "show ADDR|PREFIX",
+		Short: "Tell all that is known of an address, and why it is banned",
+		Long: `Tell all that is known of an address or prefix: the bans that cover it, the
+records that led to them, the user names that were tried, earlier bans, failures
+that are short of a ban, and what exempts it. When it is not banned the exit
+status is 1.` + "\n" + exitCodes,
+		Example: `  banctl show 198.51.100.70
+  banctl show 2001:db8:bad::/64 --json`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			asked, err := units(args)
+			if err != nil {
+				return err
+			}
+			e, err := c.daemon().Explain(cmd.Context(), asked[0])
+			if err != nil {
+				return c.reach(err)
+			}
+			answer := error(nil)
+			if len(e.Bans) == 0 {
+				answer = errNo
+			}
+			w := cmd.OutOrStdout()
+			if c.json {
+				if err := printJSON(w, e); err != nil {
+					return err
+				}
+				return answer
+			}
+			if len(e.Bans) > 0 {
+				table(w, banRows(e.Bans))
+			} else {
+				fmt.Fprintf(w, "%s is not banned\n", e.Unit)
+			}
+			if e.Allowed != "" {
+				fmt.Fprintf(w, "exempt: it is %s\n", e.Allowed)
+			}
+			for _, n := range e.Counts {
+				fmt.Fprintf(w, "%s of %d failures in jail %s (%s)\n", fmt.Sprint(n.Failures), n.MaxRetry, n.Jail, n.Unit)
+			}
+			if len(e.Users) > 0 {
+				var users []string
+				for _, u := range e.Users {
+					users = append(users, printable(u))
+				}
+				fmt.Fprintln(w, "users tried:", strings.Join(users, ", "))
+			}
+			if len(e.Evidence) > 0 {
+				fmt.Fprintln(w, "evidence:")
+			}
+			for _, f := range e.Evidence {
+				fmt.Fprintf(w, "  %s  %s/%s  %s\n    %s\n", local(f.Time), f.Jail, f.Pattern, f.Host, printable(f.Record))
+			}
+			if len(e.Past) > 0 {
+				fmt.Fprintln(w, "earlier bans:")
+			}
+			for _, b := range e.Past {
+				how := "ran out"
+				if b.Lifted {
+					how = "was lifted"
+				}
+				fmt.Fprintf(w, "  %s  %s  %s, %s\n", local(b.Since), b.Unit, b.Jail, how)
+			}
+			return answer
+		},
+	}
+}

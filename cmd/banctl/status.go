@@ -1,0 +1,120 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"band/internal/control"
+	"band/internal/doctor"
+)
+
+func (c *cli) status() *cobra.Command {
+	return &cobra.Command{
+		Use:   "status",
+		Short: "Tell whether the daemon is protecting",
+		Long: `Tell whether the daemon is protecting: what it reads, what it found there since
+it started, whom it bans, and what weakens the protection.
+
+The exit status is 0 whenever the daemon answered, whatever it answered.` + "\n" + exitCodes,
+		Example: `  banctl status
+  banctl status --json | jq '.findings[].text'`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			s, err := c.daemon().Status(cmd.Context())
+			if err != nil {
+				return c.reach(err)
+			}
+			w := cmd.OutOrStdout()
+			if c.json {
+				return printJSON(w, s)
+			}
+			fmt.Fprintf(w, "band %s, pid %d, up %s\n", s.Version, s.PID, span(time.Since(s.Started)))
+			for _, line := range verdict(s) {
+				fmt.Fprintln(w, line)
+			}
+			fmt.Fprintf(w, "%s in force, %s dropped, %s with failures that may still add up\n\n",
+				plural(s.Bans, "ban", "bans"), plural(int(s.Dropped), "packet", "packets"), plural(s.Units, "unit", "units"))
+
+			rows := [][]string{{"JAIL", "RECORDS", "FAILURES", "EXEMPT", "BANNED", "IN FORCE", "DROPPED", "LAST MATCH"}}
+			for _, j := range s.Jails {
+				rows = append(rows, []string{j.Name, number(j.Records), number(j.Failures), number(j.Exempt),
+					number(j.Banned), strconv.Itoa(j.Bans), number(j.Dropped), ago(j.LastMatch)})
+			}
+			table(w, rows)
+			fmt.Fprintln(w)
+			rows = [][]string{{"SOURCE", "STATE", "RECORDS", "LAST RECORD", "JAILS"}}
+			for _, src := range s.Sources {
+				rows = append(rows, []string{src.Name, src.State, number(src.Records), ago(src.LastRecord), strings.Join(src.Jails, ", ")})
+			}
+			table(w, rows)
+			if len(s.Findings) > 0 {
+				fmt.Fprintln(w, "\nWhat weakens the protection:")
+			}
+			for _, f := range s.Findings {
+				fmt.Fprintf(w, "  %s: %s\n", f.Severity, strings.TrimSpace(about(f)+printable(f.Text)))
+				fmt.Fprintf(w, "    -> %s\n", printable(f.Remedy))
+			}
+			return nil
+		},
+	}
+}
+
+// verdict answers the question: which jails protect, and which do not.
+func verdict(s control.Status) (lines []string) {
+	var protecting, waiting, refused []string
+	for _, j := range s.Jails {
+		read := slices.ContainsFunc(s.Sources, func(src control.SourceStatus) bool {
+			return slices.Contains(src.Jails, j.Name) && (src.State == "following" || src.State == "catching up")
+		})
+		if read {
+			protecting = append(protecting, j.Name)
+		} else {
+			waiting = append(waiting, j.Name)
+		}
+	}
+	kernel := ""
+	for _, f := range s.Findings {
+		known := slices.ContainsFunc(s.Jails, func(j control.JailStatus) bool { return j.Name == f.Jail })
+		if f.Kind == doctor.JailRefused && !known && !slices.Contains(refused, f.Jail) {
+			refused = append(refused, f.Jail)
+		}
+		if f.Kind == doctor.KernelFailing {
+			kernel = f.Text
+		}
+	}
+	switch {
+	case kernel != "":
+		lines = append(lines, "NOT protecting: "+kernel)
+	case len(protecting) > 0:
+		lines = append(lines, "protecting: "+strings.Join(protecting, ", "))
+	default:
+		lines = append(lines, "NOT protecting: no source of any jail can be read")
+	}
+	if len(refused) > 0 {
+		lines = append(lines, "NOT protecting: "+strings.Join(refused, ", ")+" (refused)")
+	}
+	if len(waiting) > 0 {
+		lines = append(lines, "not yet: "+strings.Join(waiting, ", ")+" (no source exists)")
+	}
+	return lines
+}
+
+// about names what a finding is about, where it is about one thing.
+func about(f doctor.Finding) string {
+	switch {
+	case f.Kind == doctor.JailRefused || f.Kind == doctor.ConfigRefused:
+		return "" // the text names file and line
+	case f.Source != "":
+		return f.Source + ": "
+	case f.Jail != "":
+		return "jail " + f.Jail + ": "
+	}
+	return ""
+}
+
+func number(n uint64) string { return strconv.FormatUint(n, 10) }

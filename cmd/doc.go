@@ -1,0 +1,2 @@
+// Package cmd holds the end-to-end tests of the commands below it.
+package cmd

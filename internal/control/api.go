@@ -1,0 +1,165 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"time"
+
+	"band/internal/doctor"
+)
+
+// Status answers whether the daemon is protecting.
+type Status struct {
+	Version  string           `json:"version"`
+	PID      int              `json:"pid"`
+	Started  time.Time        `json:"started"`
+	Jails    []JailStatus     `json:"jails"`
+	Sources  []SourceStatus   `json:"sources"`
+	Units    int              `json:"units"`   // units with failures that may still add up
+	Bans     int              `json:"bans"`    // in force
+	Dropped  uint64           `json:"dropped"` // packets, since the table was made
+	Findings []doctor.Finding `json:"findings"`
+}
+
+// JailStatus is what one enabled jail has seen since the daemon started.
+type JailStatus struct {
+	Name      string     `json:"name"`
+	Records   uint64     `json:"records"`
+	Failures  uint64     `json:"failures"` // counted ones
+	Exempt    uint64     `json:"exempt"`   // failures of allowlisted or own addresses
+	Banned    uint64     `json:"banned"`   // bans decided
+	Bans      int        `json:"bans"`     // in force
+	Dropped   uint64     `json:"dropped"`  // packets
+	LastMatch *time.Time `json:"last_match"`
+}
+
+// SourceStatus is how far one source has been read.
+type SourceStatus struct {
+	Name       string     `json:"name"`
+	Jails      []string   `json:"jails"`
+	State      string     `json:"state"` // "catching up", "following", "missing" or "unreadable"
+	Records    uint64     `json:"records"`
+	LastRecord *time.Time `json:"last_record"` // the time that the last record tells
+}
+
+// Ban is one ban in force, as `banctl list --json` prints it.
+type Ban struct {
+	Unit     Unit       `json:"unit"`
+	Jail     string     `json:"jail"`
+	Since    time.Time  `json:"since"`
+	Until    *time.Time `json:"until"` // null: for ever
+	Failures int        `json:"failures"`
+	Packets  uint64     `json:"packets"`
+	Origin   string     `json:"origin"`
+}
+
+// Unit prints a single address without its length.
+type Unit struct{ netip.Prefix }
+
+// String returns the address alone where the unit is one.
+func (u Unit) String() string {
+	if u.IsSingleIP() {
+		return u.Addr().String()
+	}
+	return u.Prefix.String()
+}
+
+// MarshalText writes what [Unit.String] returns.
+func (u Unit) MarshalText() ([]byte, error) { return []byte(u.String()), nil }
+
+// UnmarshalText accepts an address or a prefix, as [ParseUnit] does.
+func (u *Unit) UnmarshalText(text []byte) (err error) {
+	*u, err = ParseUnit(string(text))
+	return err
+}
+
+// ParseUnit accepts an address or a prefix in any spelling and returns it
+// masked and unmapped. Its error names what was wrong with the text.
+func ParseUnit(text string) (Unit, error) {
+	if addr, err := netip.ParseAddr(text); err == nil {
+		addr = addr.Unmap().WithZone("")
+		return Unit{netip.PrefixFrom(addr, addr.BitLen())}, nil
+	}
+	prefix, err := netip.ParsePrefix(text)
+	if err != nil {
+		return Unit{}, errors.New("not an address or prefix: " + text)
+	}
+	if addr := prefix.Addr(); addr.Is4In6() && prefix.Bits() >= 96 {
+		prefix = netip.PrefixFrom(addr.Unmap(), prefix.Bits()-96)
+	}
+	return Unit{prefix.Masked()}, nil
+}
+
+// Explanation is all that is known of an address or prefix.
+type Explanation struct {
+	Unit     Unit       `json:"unit"`
+	Allowed  string     `json:"allowed"`  // the allowlist entry, or the reason, that exempts it; "": nothing does
+	Bans     []Ban      `json:"bans"`     // in force, that cover it or lie within it
+	Past     []PastBan  `json:"past"`     // its bans that are over
+	Counts   []Count    `json:"counts"`   // failures that are short of a ban
+	Evidence []Evidence `json:"evidence"` // the records, newest last
+	Users    []string   `json:"users"`    // the user names that were tried, of the evidence
+}
+
+// PastBan is a ban that is over.
+type PastBan struct {
+	Ban
+	Lifted bool `json:"lifted"` // by hand, before its time
+}
+
+// Count is how many failures of a unit a jail has counted.
+type Count struct {
+	Unit     Unit   `json:"unit"`
+	Jail     string `json:"jail"`
+	Failures int    `json:"failures"`
+	MaxRetry int    `json:"maxretry"`
+}
+
+// Evidence is a record that a pattern matched.
+type Evidence struct {
+	Time    time.Time  `json:"time"`
+	Jail    string     `json:"jail"`
+	Pattern string     `json:"pattern"`
+	Host    netip.Addr `json:"host"`
+	User    string     `json:"user"`
+	Record  string     `json:"record"`
+}
+
+// BanRequest asks for bans by hand.
+type BanRequest struct {
+	Units    []Unit        `json:"units"`
+	For      time.Duration `json:"for"` // 0: for ever
+	Reason   string        `json:"reason"`
+	Force    bool          `json:"force"`    // even where it is refused for the operator's own good
+	Operator netip.Addr    `json:"operator"` // where the operator is logged in from; zero: unknown
+}
+
+// UnbanRequest asks to lift bans: those that cover an address or lie within a
+// prefix of Units, or All of them.
+type UnbanRequest struct {
+	Units []Unit `json:"units"`
+	All   bool   `json:"all"`
+	Jail  string `json:"jail"` // "": of any jail
+}
+
+// Changed lists what a BanRequest or UnbanRequest did.
+type Changed struct {
+	Bans []Ban `json:"bans"`
+	// Warning says what the operator must know although it was done: that the
+	// state could not be written, say.
+	Warning string `json:"warning"`
+}
+
+// ErrRefused is what a Backend wraps when it refuses to do what it could do.
+var ErrRefused = errors.New("refused")
+
+// A Backend does what is asked over the socket. Its methods are called
+// concurrently.
+type Backend interface {
+	Status(ctx context.Context) (Status, error)
+	Bans(ctx context.Context) ([]Ban, error)
+	Explain(ctx context.Context, unit Unit) (Explanation, error)
+	Ban(ctx context.Context, r BanRequest) (Changed, error)
+	Unban(ctx context.Context, r UnbanRequest) (Changed, error)
+}

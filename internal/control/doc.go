@@ -1,0 +1,3 @@
+// Package control is how banctl talks to the daemon: HTTP and JSON on a Unix
+// socket.
+package control

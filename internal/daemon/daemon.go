@@ -1,0 +1,367 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"band/banner"
+	"band/internal/control"
+	"band/internal/doctor"
+	"band/internal/local"
+	"band/internal/pipeline"
+	"band/internal/source"
+	"band/jails"
+	"band/store"
+)
+
+const (
+	// lookAround is how often the daemon looks for new files of a glob.
+	lookAround = 2 * time.Second
+	// housekeeping is how often it looks after what no record brings up: own
+	// addresses that changed, findings that expired, counts that are stale.
+	housekeeping = 10 * time.Second
+)
+
+// Config is what a Daemon needs.
+type Config struct {
+	Jails    *jails.Config
+	StateDir string
+	Socket   string // path of the control socket
+	Version  string
+	Log      *slog.Logger
+	Now      func() time.Time // nil: [time.Now]
+
+	// Ready is called once, when every source that exists is open and the
+	// kernel agrees with the state. Alive is called at least every AliveEvery
+	// by the goroutine that decides, so that a watchdog sees when it hangs.
+	Ready      func()
+	Alive      func()
+	AliveEvery time.Duration
+}
+
+// A Daemon protects this machine while it runs.
+type Daemon struct {
+	Config
+	log     *slog.Logger
+	started time.Time
+	board   *doctor.Board
+	store   *store.Store
+	banner  *banner.Banner
+	sources []*following
+	asks    chan func() // to be run by the deciding goroutine
+
+	// Of the deciding goroutine alone.
+	pipeline *pipeline.Pipeline
+	settled  bool // every source has been caught up with
+}
+
+// New reads the state and prepares everything; nothing is touched outside the
+// state directory before Run.
+func New(c Config) (*Daemon, error) {
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	p, err := pipeline.New(c.Jails)
+	if err != nil {
+		return nil, err
+	}
+	d := &Daemon{
+		Config:   c,
+		log:      c.Log,
+		started:  c.Now(),
+		board:    doctor.NewBoard(c.Log, c.Now),
+		pipeline: p,
+		asks:     make(chan func()),
+	}
+	for _, p := range c.Jails.Problems {
+		d.board.Raise(refused(p))
+	}
+	if len(p.Jails) == 0 {
+		d.board.Raise(doctor.Finding{
+			Kind: doctor.NoJail, Severity: doctor.Error,
+			Text:   "no jail is enabled: nothing is protected",
+			Remedy: "enable one in jails.d",
+		})
+	}
+	if err := d.readLocal(); err != nil {
+		return nil, err
+	}
+	if err := d.openStore(); err != nil {
+		return nil, err
+	}
+	if _, err := d.findSources(false); err != nil {
+		return nil, errors.Join(err, d.store.Close())
+	}
+	d.banner = banner.New(banner.Config{
+		Groups: d.groups(), Allow: c.Jails.Allow, Log: c.Log, Now: c.Now, Observer: kernelObserver{d.board},
+	})
+	d.banner.Change(d.desired())
+	return d, nil
+}
+
+// Close lets go of the state of a Daemon that was made but is not to run.
+func (d *Daemon) Close() error { return d.store.Close() }
+
+// Run protects until ctx ends, and returns the first error that makes that
+// impossible. What was decided is on the disk when it returns; the kernel goes
+// on dropping.
+func (d *Daemon) Run(ctx context.Context) (err error) {
+	defer func() { err = errors.Join(err, d.store.Close()) }()
+	listener, err := control.Listen(d.Socket)
+	if err != nil {
+		return err
+	}
+
+	// The store and the kernel outlive those who tell them what to do.
+	below, stopBelow := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopBelow()
+	sinks, below := errgroup.WithContext(below)
+	sinks.Go(func() error { return d.store.Run(below) })
+	sinks.Go(func() error { return d.banner.Run(below) })
+
+	above, stopAbove := context.WithCancel(ctx)
+	defer stopAbove()
+	context.AfterFunc(below, stopAbove) // where a sink fails
+
+	batches := make(chan source.Batch)
+	tasks, above := errgroup.WithContext(above)
+	open := func(sources []*following) {
+		for _, s := range sources {
+			tasks.Go(func() error { return s.file.Run(above, batches) })
+		}
+	}
+	open(d.sources)
+	ready := []<-chan struct{}{d.banner.Ready()}
+	for _, s := range d.sources {
+		ready = append(ready, s.file.Ready())
+	}
+	tasks.Go(func() error { return d.announce(above, ready) })
+	tasks.Go(func() error { return d.decide(above, batches, open) })
+	tasks.Go(func() error { return control.Serve(above, listener, d, d.log) })
+
+	err = tasks.Wait()
+	stopBelow()
+	return errors.Join(err, sinks.Wait(), os.Remove(d.Socket))
+}
+
+// announce says that the daemon is ready as soon as all of ready is.
+func (d *Daemon) announce(ctx context.Context, ready []<-chan struct{}) error {
+	for _, r := range ready {
+		select {
+		case <-r:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+	d.log.Info("protecting", "jails", d.pipeline.Names())
+	if d.Ready != nil {
+		d.Ready()
+	}
+	return nil
+}
+
+// decide is the one goroutine that takes records, asks and ticks in turn.
+func (d *Daemon) decide(ctx context.Context, batches <-chan source.Batch, open func([]*following)) error {
+	every := lookAround
+	if d.AliveEvery > 0 {
+		every = min(every, d.AliveEvery)
+	}
+	look := time.NewTicker(every)
+	defer look.Stop()
+	clean := time.NewTicker(housekeeping)
+	defer clean.Stop()
+	d.settle()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case b := <-batches:
+			d.take(b)
+		case ask := <-d.asks:
+			ask()
+		case <-d.store.WantsSnapshot():
+			d.snapshot()
+		case <-look.C:
+			if d.Alive != nil {
+				d.Alive()
+			}
+			added, err := d.findSources(true)
+			if err != nil {
+				return err
+			}
+			open(added)
+		case <-clean.C:
+			d.keepHouse()
+		}
+	}
+}
+
+// take decides on a batch.
+func (d *Daemon) take(b source.Batch) {
+	s := d.source(b.Source)
+	d.carryOut(d.pipeline.Take(&s.Source, b.Records, b.Cursor, d.Now()))
+	if b.CaughtUp && !s.caughtUp {
+		s.caughtUp = true
+		d.log.Info("source caught up", "source", s.Name, "records", s.Records)
+		d.settle()
+	}
+}
+
+// carryOut tells the kernel and the store what was decided, at the same time.
+func (d *Daemon) carryOut(decision pipeline.Decision) {
+	now := d.Now()
+	if changes := d.project(decision.Keys, now); len(changes) > 0 {
+		d.banner.Change(changes)
+	}
+	if len(decision.Batch.Events) > 0 || len(decision.Batch.Cursors) > 0 {
+		d.store.Append(decision.Batch)
+	}
+	for _, b := range decision.Bans {
+		text := "ban"
+		if !b.Until.IsZero() && !b.Until.After(now) {
+			text = "ban is over already, not enforced"
+		}
+		attrs := []any{"jail", b.Jail, "unit", control.Unit{Prefix: b.Unit}, "failures", b.Failures, "since", b.Since}
+		if !b.Until.IsZero() {
+			attrs = append(attrs, "until", b.Until)
+		}
+		d.log.Info(text, attrs...)
+	}
+}
+
+// settle lets the banner remove what the state does not know, as soon as
+// everything that happened before the start has been decided again: a crash may
+// have kept a ban from the disk that is in the kernel already.
+func (d *Daemon) settle() {
+	if d.settled || slices.ContainsFunc(d.sources, func(s *following) bool { return !s.caughtUp }) {
+		return
+	}
+	d.settled = true
+	d.banner.Settle()
+}
+
+// ask runs f between two batches, in the goroutine that decides.
+func (d *Daemon) ask(ctx context.Context, f func()) error {
+	done := make(chan struct{})
+	select {
+	case d.asks <- func() { f(); close(done) }:
+		<-done
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("the daemon is busy or stopping: %w", context.Cause(ctx))
+	}
+}
+
+func (d *Daemon) keepHouse() {
+	d.board.Expire()
+	if err := d.readLocal(); err != nil {
+		d.log.Error("own addresses cannot be read; those known before stay in use", "error", err)
+	}
+	if d.settled {
+		d.pipeline.Forget(d.Now())
+	}
+	if _, n := d.pipeline.Units(); n > 0 {
+		d.board.Raise(doctor.Finding{
+			Kind: doctor.UnitsEvicted, Severity: doctor.Warning,
+			Text:   fmt.Sprintf("more sources fail than can be tracked: %d with the fewest failures were forgotten", n),
+			Remedy: "nothing if this was a flood; attackers with several failures are still banned",
+		})
+	}
+}
+
+// readLocal renews what is known of own addresses. On an error the addresses
+// known before stay.
+func (d *Daemon) readLocal() error {
+	addresses, err := local.Read()
+	if err == nil {
+		d.pipeline.Local = addresses
+	}
+	return err
+}
+
+func (d *Daemon) openStore() (err error) {
+	var report store.Report
+	d.store, report, err = store.Open(d.StateDir, store.Options{
+		Log: d.log, Now: d.Now, OnHealth: d.storeHealth,
+	}, d.pipeline.Apply)
+	if err != nil {
+		return err
+	}
+	units, _ := d.pipeline.Units()
+	d.log.Info("state read", "dir", d.StateDir, "bans", len(d.pipeline.InForce(d.Now())), "units", units)
+	if len(report.Damage) > 0 {
+		d.board.Raise(doctor.Finding{
+			Kind: doctor.StateDamaged, Severity: doctor.Warning, For: 24 * time.Hour,
+			Text:   fmt.Sprintf("a part of the state was lost: %v", report.Damage),
+			Remedy: "look for disk errors; bans that are missing can be added with banctl ban",
+		})
+	}
+	return nil
+}
+
+func (d *Daemon) snapshot() {
+	if err := d.store.Snapshot(d.pipeline.Dump()); err != nil {
+		d.log.Error("the state could not be written; it is tried again", "error", err)
+	}
+}
+
+func (d *Daemon) storeHealth(h store.Health) {
+	if h.Err != nil {
+		d.board.Raise(doctor.Finding{
+			Kind: doctor.StateFailing, Severity: doctor.Error,
+			Text:   fmt.Sprintf("the state cannot be written: %v; bans go on, but a restart would forget them", h.Err),
+			Remedy: "make room on the disk or repair it; the state is written as soon as it can be",
+		})
+	} else {
+		d.board.Clear(doctor.StateFailing, "", "")
+	}
+	if h.Slow > 0 {
+		d.board.Raise(doctor.Finding{
+			Kind: doctor.StateSlow, Severity: doctor.Warning, For: time.Hour,
+			Text:   fmt.Sprintf("the disk took %v to store a ban", h.Slow.Round(time.Millisecond)),
+			Remedy: "look at the load of the disk; a power cut could cost the last bans, the kernel has them",
+		})
+	}
+}
+
+// refused is the finding that a problem of the configuration makes.
+func refused(p jails.Problem) doctor.Finding {
+	f := doctor.Finding{
+		Kind: doctor.ConfigRefused, Severity: doctor.Error, Jail: p.Jail, Source: fmt.Sprintf("%s:%d", p.File, p.Line),
+		Text: p.Error(), Remedy: "correct it, check with banctl check, and restart band",
+	}
+	if p.Jail != "" {
+		f.Kind = doctor.JailRefused
+	}
+	return f
+}
+
+// kernelObserver turns what befalls the kernel table into findings.
+type kernelObserver struct{ board *doctor.Board }
+
+func (o kernelObserver) Repaired(what string) {
+	o.board.Raise(doctor.Finding{
+		Kind: doctor.TableRepaired, Severity: doctor.Warning, For: time.Hour,
+		Text:   "somebody else changed the table inet band, and it was repaired: " + what,
+		Remedy: "nothing if you reloaded the firewall; otherwise find out who did",
+	})
+}
+
+func (o kernelObserver) Failing(err error) {
+	if err == nil {
+		o.board.Clear(doctor.KernelFailing, "", "")
+		return
+	}
+	o.board.Raise(doctor.Finding{
+		Kind: doctor.KernelFailing, Severity: doctor.Error,
+		Text:   fmt.Sprintf("bans do not reach the kernel: %v", err),
+		Remedy: "run band as root or with CAP_NET_ADMIN, on a kernel with nf_tables; it is tried again until it works",
+	})
+}

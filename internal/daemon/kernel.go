@@ -1,0 +1,88 @@
+package daemon
+
+import (
+	"net/netip"
+	"time"
+
+	"band/banner"
+	"band/internal/pipeline"
+	"band/matcher/counter"
+)
+
+// group returns the banner's group of a jail's bans, and false for a jail that
+// is not in force: which ports its bans cover is not known then.
+func (d *Daemon) group(jail string) (string, bool) {
+	if jail == pipeline.Manual {
+		return banner.All, true
+	}
+	j, ok := d.pipeline.Jails[jail]
+	if !ok {
+		return "", false
+	}
+	if j.Ports.All() {
+		return banner.All, true
+	}
+	return jail, true
+}
+
+// groups returns the banner's groups: one for each jail with ports.
+func (d *Daemon) groups() []banner.Group {
+	var groups []banner.Group
+	for _, name := range d.pipeline.Names() {
+		if p := d.pipeline.Jails[name].Ports; !p.All() {
+			groups = append(groups, banner.Group{Name: name, Ports: banner.Ports{UDP: p.UDP, TCP: p.TCP}})
+		}
+	}
+	return groups
+}
+
+// sharing returns the jails whose bans share a group.
+func (d *Daemon) sharing(group string) []string {
+	if group != banner.All {
+		return []string{group}
+	}
+	names := []string{pipeline.Manual}
+	for name, j := range d.pipeline.Jails {
+		if j.Ports.All() {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// project returns what the kernel must be told about keys: their units are
+// banned as long as the longest ban in the same group is.
+func (d *Daemon) project(keys []counter.Key, now time.Time) []banner.Change {
+	var changes []banner.Change
+	for _, key := range keys {
+		if group, ok := d.group(key.Jail); ok {
+			changes = append(changes, d.change(group, key.Unit, now))
+		}
+	}
+	return changes
+}
+
+func (d *Daemon) change(group string, unit netip.Prefix, now time.Time) banner.Change {
+	c := banner.Change{Element: banner.Element{Group: group, Unit: unit}, Lift: true}
+	for _, jail := range d.sharing(group) {
+		b, ok := d.pipeline.Current(counter.Key{Jail: jail, Unit: unit})
+		if !ok || !b.InForce(now) {
+			continue
+		}
+		if c.Lift || b.Until.IsZero() || !c.Until.IsZero() && b.Until.After(c.Until) {
+			c.Until = b.Until
+		}
+		c.Lift = false
+	}
+	return c
+}
+
+// desired returns all that the kernel should hold.
+func (d *Daemon) desired() []banner.Change {
+	now := d.Now()
+	var keys []counter.Key
+	for _, b := range d.pipeline.InForce(now) {
+		keys = append(keys, b.Key())
+	}
+	return d.project(keys, now)
+}

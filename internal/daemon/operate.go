@@ -1,0 +1,260 @@
+package daemon
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"band/banner"
+	"band/internal/control"
+	"band/internal/doctor"
+	"band/internal/pipeline"
+	"band/matcher/counter"
+	"band/store"
+)
+
+// patience is how long an order by hand waits for the disk and the kernel.
+const patience = 5 * time.Second
+
+// Status implements [control.Backend].
+func (d *Daemon) Status(ctx context.Context) (control.Status, error) {
+	// Packet counts are for the eye: without them the rest still holds, and
+	// what keeps them away is a finding of its own.
+	drops, err := d.banner.Drops(ctx)
+	if err != nil {
+		drops = nil
+	}
+	var s control.Status
+	err = d.ask(ctx, func() {
+		units, _ := d.pipeline.Units()
+		s = control.Status{
+			Version: d.Version, PID: os.Getpid(), Started: d.started,
+			Units: units, Findings: d.board.Findings(),
+			Jails: []control.JailStatus{}, Sources: []control.SourceStatus{},
+		}
+		inForce := make(map[string]int)
+		for _, b := range d.pipeline.InForce(d.Now()) {
+			inForce[b.Jail]++
+			s.Bans++
+		}
+		for _, packets := range drops {
+			s.Dropped += packets
+		}
+		for _, name := range d.pipeline.Names() {
+			stats := d.pipeline.Jails[name].Stats
+			s.Jails = append(s.Jails, control.JailStatus{
+				Name: name, Records: stats.Records, Failures: stats.Failures, Exempt: stats.Exempt,
+				Banned: stats.Banned, Bans: inForce[name], Dropped: drops[name], LastMatch: optional(stats.LastMatch),
+			})
+		}
+		for _, src := range d.sources {
+			names := []string{}
+			for _, j := range src.Jails {
+				names = append(names, j.Name)
+			}
+			s.Sources = append(s.Sources, control.SourceStatus{
+				Name: src.Name, Jails: names, State: d.stateOf(src), Records: src.Records, LastRecord: optional(src.Last),
+			})
+		}
+	})
+	return s, err
+}
+
+func (d *Daemon) stateOf(s *following) string {
+	switch {
+	case d.board.Has(doctor.SourceMissing, "", s.Name):
+		return "missing"
+	case d.board.Has(doctor.SourceUnreadable, "", s.Name):
+		return "unreadable"
+	case !s.caughtUp:
+		return "catching up"
+	}
+	return "following"
+}
+
+// Bans implements [control.Backend].
+func (d *Daemon) Bans(ctx context.Context) ([]control.Ban, error) {
+	packets := d.packets(ctx)
+	bans := []control.Ban{}
+	err := d.ask(ctx, func() {
+		for _, b := range d.pipeline.InForce(d.Now()) {
+			bans = append(bans, d.view(b, packets))
+		}
+	})
+	return bans, err
+}
+
+// packets returns what each element has dropped, nothing where the kernel does
+// not say: that is a finding of its own.
+func (d *Daemon) packets(ctx context.Context) map[banner.Element]uint64 {
+	packets, err := d.banner.Packets(ctx)
+	if err != nil {
+		return nil
+	}
+	return packets
+}
+
+// view is the ban as programs see it.
+func (d *Daemon) view(b pipeline.Ban, packets map[banner.Element]uint64) control.Ban {
+	v := control.Ban{
+		Unit: control.Unit{Prefix: b.Unit}, Jail: b.Jail, Since: b.Since, Until: optional(b.Until),
+		Failures: b.Failures, Origin: b.Origin,
+	}
+	if group, ok := d.group(b.Jail); ok {
+		v.Packets = packets[banner.Element{Group: group, Unit: b.Unit}]
+	}
+	return v
+}
+
+// Explain implements [control.Backend].
+func (d *Daemon) Explain(ctx context.Context, unit control.Unit) (control.Explanation, error) {
+	packets := d.packets(ctx)
+	e := control.Explanation{
+		Unit: unit, Bans: []control.Ban{}, Past: []control.PastBan{}, Counts: []control.Count{},
+		Evidence: []control.Evidence{}, Users: []string{},
+	}
+	err := d.ask(ctx, func() {
+		if unit.IsSingleIP() {
+			e.Allowed = d.pipeline.Exempt(unit.Addr())
+		}
+		var evidence []store.Failure
+		for _, b := range d.pipeline.Bans(unit.Prefix) {
+			evidence = append(evidence, b.Evidence...)
+			if b.InForce(d.Now()) {
+				e.Bans = append(e.Bans, d.view(b, packets))
+			} else {
+				e.Past = append(e.Past, control.PastBan{Ban: d.view(b, nil), Lifted: !b.Lifted.IsZero()})
+			}
+		}
+		for _, c := range d.pipeline.Counts(unit.Prefix) {
+			evidence = append(evidence, c.Evidence...)
+			count := control.Count{Unit: control.Unit{Prefix: c.Unit}, Jail: c.Jail, Failures: c.Attempts}
+			if j, ok := d.pipeline.Jails[c.Jail]; ok {
+				count.MaxRetry = j.MaxRetry
+			}
+			e.Counts = append(e.Counts, count)
+		}
+		slices.SortStableFunc(evidence, func(a, b store.Failure) int { return a.Time.Compare(b.Time) })
+		for _, f := range evidence {
+			e.Evidence = append(e.Evidence, control.Evidence{
+				Time: f.Time, Jail: f.Jail, Pattern: f.Pattern, Host: f.Host, User: f.User, Record: f.Record,
+			})
+			if f.User != "" && !slices.Contains(e.Users, f.User) {
+				e.Users = append(e.Users, f.User)
+			}
+		}
+	})
+	return e, err
+}
+
+// Ban implements [control.Backend].
+func (d *Daemon) Ban(ctx context.Context, r control.BanRequest) (control.Changed, error) {
+	changed := control.Changed{Bans: []control.Ban{}}
+	if r.For < 0 || r.For > 0 && r.For < time.Second {
+		return changed, fmt.Errorf("%w: a ban lasts a second or more", control.ErrRefused)
+	}
+	var refusal error
+	err := d.ask(ctx, func() {
+		if refusal = d.refuse(r); refusal != nil {
+			return
+		}
+		var units []netip.Prefix
+		for _, u := range r.Units {
+			units = append(units, u.Prefix)
+		}
+		decision := d.pipeline.Ban(units, r.For, r.Reason, d.Now())
+		d.carryOut(decision)
+		for _, b := range decision.Bans {
+			changed.Bans = append(changed.Bans, d.view(pipeline.Ban{Ban: b}, nil))
+		}
+	})
+	if err = cmp.Or(err, refusal); err != nil {
+		return changed, err
+	}
+	changed.Warning = d.wait(ctx)
+	return changed, nil
+}
+
+// refuse reports why an operator should not have what he asks for.
+func (d *Daemon) refuse(r control.BanRequest) error {
+	if r.Force {
+		return nil
+	}
+	for _, unit := range r.Units {
+		why := ""
+		if unit.IsSingleIP() {
+			why = d.pipeline.Local.Protects(unit.Addr())
+		}
+		if own, inside := d.pipeline.Local.Inside(unit.Prefix); why == "" && inside {
+			why = fmt.Sprintf("around %s, an address of this machine or its gateway", own)
+		}
+		if why == "" && r.Operator.IsValid() && unit.Contains(r.Operator.Unmap()) {
+			why = fmt.Sprintf("where you are logged in from (%s)", r.Operator)
+		}
+		if why == "" && d.pipeline.Allows(unit.Prefix) {
+			why = "covered by the allowlist, wholly or in part (allowed addresses pass in any case)"
+		}
+		if why != "" {
+			return fmt.Errorf("%w: %s is %s; add --force if you mean it", control.ErrRefused, unit, why)
+		}
+	}
+	return nil
+}
+
+// Unban implements [control.Backend].
+func (d *Daemon) Unban(ctx context.Context, r control.UnbanRequest) (control.Changed, error) {
+	changed := control.Changed{Bans: []control.Ban{}}
+	meant := func(key counter.Key) bool {
+		return (r.Jail == "" || r.Jail == key.Jail) && (r.All || covers(r.Units, key.Unit))
+	}
+	err := d.ask(ctx, func() {
+		decision, lifted := d.pipeline.Unban(meant, d.Now())
+		d.carryOut(decision)
+		for _, b := range lifted {
+			changed.Bans = append(changed.Bans, d.view(b, nil))
+			d.log.Info("unban", "jail", b.Jail, "unit", control.Unit{Prefix: b.Unit})
+		}
+	})
+	if err != nil {
+		return changed, err
+	}
+	if len(changed.Bans) > 0 {
+		changed.Warning = d.wait(ctx)
+	}
+	return changed, nil
+}
+
+// covers reports whether a unit covers one of the addresses or lies within one
+// of the prefixes that were named.
+func covers(named []control.Unit, unit netip.Prefix) bool {
+	return slices.ContainsFunc(named, func(n control.Unit) bool {
+		return n.IsSingleIP() && unit.Contains(n.Addr()) || unit.Bits() >= n.Bits() && n.Contains(unit.Addr())
+	})
+}
+
+// wait returns when everything decided so far is in the kernel and on the
+// disk, or a warning where it is not.
+func (d *Daemon) wait(ctx context.Context) string {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	var warnings []string
+	if err := d.banner.Sync(ctx); err != nil {
+		warnings = append(warnings, fmt.Sprintf("not in the kernel yet: %v", err))
+	}
+	if err := d.store.Sync(ctx); err != nil {
+		warnings = append(warnings, fmt.Sprintf("in force, but a restart would forget it: %v", err))
+	}
+	return strings.Join(warnings, "; ")
+}
+
+func optional(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
+}

@@ -1,0 +1,330 @@
+package pipeline
+
+import (
+	"encoding/json"
+	"iter"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"band/internal/local"
+	"band/jails"
+	"band/matcher"
+	"band/matcher/counter"
+	"band/store"
+
+	"github.com/gaissmai/bart"
+)
+
+// Manual is the name under which bans by hand are kept, in place of a jail's.
+const Manual = "manual"
+
+const (
+	excerptLength = 256 // bytes of a record that are kept as evidence
+	userLength    = 64  // bytes of a user name that are
+	banEvidence   = 3   // records kept with a ban
+)
+
+// A Pipeline holds the jails at work and all that is known. It is not safe for
+// concurrent use: one goroutine decides.
+type Pipeline struct {
+	Jails map[string]*Jail // by name, enabled ones only
+	Local local.Addresses  // never counted; to be renewed by the owner
+
+	state *state
+	allow *bart.Lite
+}
+
+// New returns a Pipeline of the enabled jails that knows nothing yet.
+func New(c *jails.Config) (*Pipeline, error) {
+	p := &Pipeline{Jails: make(map[string]*Jail), allow: new(bart.Lite)}
+	p.state = newState(p.threshold)
+	for _, prefix := range c.Allow {
+		p.allow.Insert(prefix)
+	}
+	for _, j := range c.Jails {
+		if !j.Enabled {
+			continue
+		}
+		jail, err := newJail(j)
+		if err != nil {
+			return nil, err
+		}
+		p.Jails[j.Name] = jail
+	}
+	return p, nil
+}
+
+// Names returns the names of the jails, sorted.
+func (p *Pipeline) Names() []string { return slices.Sorted(maps.Keys(p.Jails)) }
+
+// Apply applies a batch that the store held.
+func (p *Pipeline) Apply(b store.Batch) { p.state.apply(b) }
+
+// Dump yields batches that make a Pipeline that knows nothing know the same.
+func (p *Pipeline) Dump() iter.Seq[store.Batch] { return p.state.dump() }
+
+// Cursor returns the position of a source, nil where none is known.
+func (p *Pipeline) Cursor(source string) json.RawMessage { return p.state.cursors[source] }
+
+// Known returns the names of the sources whose position is known, sorted.
+func (p *Pipeline) Known() []string { return slices.Sorted(maps.Keys(p.state.cursors)) }
+
+// Forget drops what no longer matters at time t, provided that every source
+// has been read up to an hour before t.
+func (p *Pipeline) Forget(t time.Time) { p.state.forget(t) }
+
+// Units returns how many units have failures that may still add up, and how
+// many were forgotten because there were too many.
+func (p *Pipeline) Units() (tracked int, evicted uint64) {
+	return p.state.counter.Len(), p.state.counter.Evicted()
+}
+
+// A Source is a stream of records that one or several jails watch.
+type Source struct {
+	Name    string
+	Via     string // its kind
+	Jails   []*Jail
+	Clock   *matcher.Clock
+	Records uint64
+	Last    time.Time // of the last record that told its time
+}
+
+// A Decision is what one step changed.
+type Decision struct {
+	Batch store.Batch   // for the store
+	Bans  []store.Ban   // decided, in order; some may be over already
+	Keys  []counter.Key // whose ban in force may have changed
+
+	now time.Time
+}
+
+// Take decides on the records of a source, in order, and on its new cursor,
+// nil where it did not move. A record counts at its own time, but never later
+// than now.
+func (p *Pipeline) Take(s *Source, records []matcher.Record, cursor json.RawMessage, now time.Time) Decision {
+	d := Decision{now: now}
+	for _, r := range records {
+		p.record(&d, s, r)
+	}
+	s.Records += uint64(len(records))
+	if n := len(records); n > 0 {
+		if at, ok := s.Clock.Time(records[n-1].Stamp); ok {
+			s.Last = at
+		}
+	}
+	if cursor != nil {
+		d.Batch.Cursors = map[string]json.RawMessage{s.Name: cursor}
+		p.state.cursors[s.Name] = cursor
+	}
+	return d
+}
+
+func (p *Pipeline) record(d *Decision, s *Source, r matcher.Record) {
+	for _, j := range s.Jails {
+		j.Stats.Records++
+		if r.Message == nil {
+			continue
+		}
+		pattern, match, ok := j.match(r.Message)
+		if !ok {
+			continue
+		}
+		at, dated := s.Clock.Time(r.Stamp)
+		if !dated || at.After(d.now) {
+			at = d.now
+		}
+		j.Stats.LastMatch = at
+		if p.Exempt(match.Host) != "" {
+			j.Stats.Exempt++
+			continue
+		}
+		p.failure(d, j, &store.Failure{
+			Jail: j.Name, Unit: p.unit(j, match.Host), Host: match.Host,
+			Kind: pattern.Kind, Via: s.Via, Time: at,
+			Pattern: pattern.Name, User: cut(match.User, userLength), Record: excerpt(r.Text),
+		})
+	}
+}
+
+// failure counts a failure and bans its unit where that reaches the threshold.
+func (p *Pipeline) failure(d *Decision, j *Jail, f *store.Failure) {
+	key := counter.Key{Jail: j.Name, Unit: f.Unit}
+	if b := p.state.current(key); b != nil && b.covers(f.Time) {
+		return // it is banned for the like already
+	}
+	j.Stats.Failures++
+	d.Batch.Events = append(d.Batch.Events, store.Event{Failure: f})
+	last, reached := p.state.fail(f)
+	if !reached {
+		return
+	}
+	ban := store.Ban{
+		Jail: j.Name, Unit: f.Unit, Since: last, Failures: j.MaxRetry, Origin: "jail",
+		Evidence: p.evidence(key),
+	}
+	if j.BanTime > 0 {
+		ban.Until = last.Add(j.BanTime)
+	}
+	j.Stats.Banned++
+	p.ban(d, ban)
+}
+
+// evidence returns the newest records that were counted against a key.
+func (p *Pipeline) evidence(key counter.Key) []store.Failure {
+	var evidence []store.Failure
+	for _, kept := range p.state.counter.Failures(key) {
+		if kept.Evidence != nil {
+			evidence = append(evidence, *kept.Evidence)
+		}
+	}
+	slices.SortStableFunc(evidence, func(a, b store.Failure) int { return a.Time.Compare(b.Time) })
+	return evidence[max(0, len(evidence)-banEvidence):]
+}
+
+func (p *Pipeline) ban(d *Decision, b store.Ban) {
+	d.Batch.Events = append(d.Batch.Events, store.Event{Ban: &b})
+	d.Bans = append(d.Bans, b)
+	d.Keys = append(d.Keys, counter.Key{Jail: b.Jail, Unit: b.Unit})
+	p.state.ban(b)
+}
+
+// Ban bans units by hand, for ever where lasting is 0.
+func (p *Pipeline) Ban(units []netip.Prefix, lasting time.Duration, reason string, now time.Time) Decision {
+	d := Decision{now: now.Truncate(time.Microsecond)} // as the disk will have it
+	for _, unit := range units {
+		b := store.Ban{Jail: Manual, Unit: unit, Since: d.now, Origin: "manual", Reason: reason}
+		if lasting > 0 {
+			b.Until = d.now.Add(lasting)
+		}
+		p.ban(&d, b)
+	}
+	return d
+}
+
+// Unban lifts the bans in force that meant names and returns them, and forgets
+// the failures of the keys that it names.
+func (p *Pipeline) Unban(meant func(counter.Key) bool, now time.Time) (Decision, []Ban) {
+	d := Decision{now: now.Truncate(time.Microsecond)}
+	var lifted []Ban
+	keys := slices.Collect(p.state.counter.Keys())
+	for _, b := range p.InForce(now) {
+		keys = append(keys, b.Key())
+	}
+	for _, key := range keys {
+		if !meant(key) {
+			continue
+		}
+		if b := p.state.current(key); b != nil && b.InForce(now) {
+			lifted = append(lifted, *b)
+			d.Keys = append(d.Keys, key)
+		}
+		l := store.Lift{Jail: key.Jail, Unit: key.Unit, At: d.now}
+		d.Batch.Events = append(d.Batch.Events, store.Event{Lift: &l})
+		p.state.lift(l)
+	}
+	return d, lifted
+}
+
+// InForce returns the bans in force at time t, sorted by unit and jail.
+func (p *Pipeline) InForce(t time.Time) []Ban {
+	var bans []Ban
+	for b := range p.state.inForce(t) {
+		bans = append(bans, *b)
+	}
+	slices.SortFunc(bans, func(a, b Ban) int { return a.Key().Compare(b.Key()) })
+	return bans
+}
+
+// Current returns the newest ban of a key, and false where there never was one.
+func (p *Pipeline) Current(key counter.Key) (Ban, bool) {
+	if b := p.state.current(key); b != nil {
+		return *b, true
+	}
+	return Ban{}, false
+}
+
+// Bans returns all bans, in force and over, of units that overlap with prefix.
+func (p *Pipeline) Bans(prefix netip.Prefix) []Ban {
+	var all []Ban
+	for key, bans := range p.state.bans {
+		if key.Unit.Overlaps(prefix) {
+			for _, b := range bans {
+				all = append(all, *b)
+			}
+		}
+	}
+	slices.SortFunc(all, func(a, b Ban) int { return a.Since.Compare(b.Since) })
+	return all
+}
+
+// A Count is what is counted against one unit in one jail.
+type Count struct {
+	counter.Key
+	Attempts int // the largest of its windows
+	Evidence []store.Failure
+}
+
+// Counts returns what is counted against units that overlap with prefix.
+func (p *Pipeline) Counts(prefix netip.Prefix) []Count {
+	var counts []Count
+	for key := range p.state.counter.Keys() {
+		if key.Unit.Overlaps(prefix) {
+			counts = append(counts, Count{key, p.state.counter.Count(key), p.evidence(key)})
+		}
+	}
+	slices.SortFunc(counts, func(a, b Count) int { return a.Compare(b.Key) })
+	return counts
+}
+
+// Exempt reports why failures of a host are not counted, "" when they are.
+func (p *Pipeline) Exempt(host netip.Addr) string {
+	if why := p.Local.Protects(host); why != "" {
+		return why
+	}
+	if entry, ok := p.allow.LookupPrefixLPM(netip.PrefixFrom(host, host.BitLen())); ok {
+		return "on the allowlist (" + entry.String() + ")"
+	}
+	return ""
+}
+
+// Allows reports whether the allowlist covers a part of prefix.
+func (p *Pipeline) Allows(prefix netip.Prefix) bool { return p.allow.OverlapsPrefix(prefix) }
+
+// unit returns what is counted and banned for a host: never the whole of a
+// network of our own.
+func (p *Pipeline) unit(j *Jail, host netip.Addr) netip.Prefix {
+	unit := j.unit(host)
+	if _, ours := p.Local.Inside(unit); ours {
+		return netip.PrefixFrom(host, host.BitLen())
+	}
+	return unit
+}
+
+// threshold returns what the jail tolerates; of one that is not at work any
+// more the built-in values, for what is still known of it.
+func (p *Pipeline) threshold(name string) counter.Threshold {
+	if j, ok := p.Jails[name]; ok {
+		return j.threshold()
+	}
+	return counter.Threshold{MaxRetry: 5, FindTime: 10 * time.Minute}
+}
+
+// excerpt shortens a record to what an operator needs to see. The end is kept
+// too: FreeSWITCH writes the address there.
+func excerpt(text []byte) string {
+	const half = excerptLength / 2
+	if len(text) <= excerptLength {
+		return string(text)
+	}
+	return strings.ToValidUTF8(string(text[:half]), "") + " ... " + strings.ToValidUTF8(string(text[len(text)-half:]), "")
+}
+
+func cut(text string, length int) string {
+	if len(text) <= length {
+		return text
+	}
+	return strings.ToValidUTF8(text[:length], "") + "..."
+}

@@ -1,0 +1,182 @@
+package pipeline
+
+import (
+	"encoding/json"
+	"iter"
+	"maps"
+	"slices"
+	"time"
+
+	"band/matcher/counter"
+	"band/store"
+)
+
+const (
+	keepHistory   = 30 * 24 * time.Hour // how long a ban that is over is remembered
+	bansPerKey    = 10                  // how many bans of one unit by one jail are
+	dumpBatchSize = 500                 // events in one line of a snapshot
+)
+
+// state is what the daemon knows. It changes through apply alone, live as well
+// as when the log is read back, so that it is a function of the batches.
+type state struct {
+	cursors   map[string]json.RawMessage
+	counter   *counter.Counter[*store.Failure]
+	bans      map[counter.Key][]*Ban // oldest first
+	threshold func(jail string) counter.Threshold
+}
+
+// A Ban is a ban and, where that happened, when it was lifted by hand.
+type Ban struct {
+	store.Ban
+	Lifted time.Time
+}
+
+// Key returns what the ban is of.
+func (b *Ban) Key() counter.Key { return counter.Key{Jail: b.Jail, Unit: b.Unit} }
+
+func newState(threshold func(jail string) counter.Threshold) *state {
+	return &state{
+		cursors:   make(map[string]json.RawMessage),
+		counter:   counter.New[*store.Failure](counter.DefaultCapacity),
+		bans:      make(map[counter.Key][]*Ban),
+		threshold: threshold,
+	}
+}
+
+// InForce reports whether the ban holds at time t.
+func (b *Ban) InForce(t time.Time) bool {
+	return b.Lifted.IsZero() && (b.Until.IsZero() || t.Before(b.Until))
+}
+
+// covers reports whether a failure at time t belongs to the ban: it happened
+// before the ban was over, be it that it was read later than it happened.
+func (b *Ban) covers(t time.Time) bool {
+	if !b.Lifted.IsZero() {
+		return t.Before(b.Lifted)
+	}
+	return b.InForce(t)
+}
+
+// current returns the newest ban of a key, nil where there is none.
+func (s *state) current(key counter.Key) *Ban {
+	if bans := s.bans[key]; len(bans) > 0 {
+		return bans[len(bans)-1]
+	}
+	return nil
+}
+
+// inForce yields the bans that hold at time t, in no order.
+func (s *state) inForce(t time.Time) iter.Seq[*Ban] {
+	return func(yield func(*Ban) bool) {
+		for _, bans := range s.bans {
+			if b := bans[len(bans)-1]; b.InForce(t) && !yield(b) {
+				return
+			}
+		}
+	}
+}
+
+// apply applies a batch as the log holds it.
+func (s *state) apply(b store.Batch) {
+	for source, cursor := range b.Cursors {
+		s.cursors[source] = cursor
+	}
+	for _, e := range b.Events {
+		switch {
+		case e.Failure != nil:
+			s.fail(e.Failure)
+		case e.Ban != nil:
+			s.ban(*e.Ban)
+		case e.Lift != nil:
+			s.lift(*e.Lift)
+		}
+	}
+}
+
+// fail counts a failure and reports whether it reached the jail's threshold,
+// and the time of the newest of those that did.
+func (s *state) fail(f *store.Failure) (last time.Time, reached bool) {
+	return s.counter.Add(counter.Key{Jail: f.Jail, Unit: f.Unit},
+		counter.Window{Kind: f.Kind, Via: f.Via}, f.Time, f, s.threshold(f.Jail))
+}
+
+func (s *state) ban(b store.Ban) {
+	key := counter.Key{Jail: b.Jail, Unit: b.Unit}
+	s.counter.Clear(key)
+	bans := append(s.bans[key], &Ban{Ban: b})
+	s.bans[key] = bans[max(0, len(bans)-bansPerKey):]
+}
+
+func (s *state) lift(l store.Lift) {
+	key := counter.Key{Jail: l.Jail, Unit: l.Unit}
+	s.counter.Clear(key)
+	if b := s.current(key); b != nil && b.InForce(l.At) {
+		b.Lifted = l.At
+	}
+}
+
+// forget drops what no longer matters at time t: bans long over, and failures
+// that nothing can add up with any more, given that no source lags by an hour.
+func (s *state) forget(t time.Time) {
+	for key, bans := range s.bans {
+		bans = slices.DeleteFunc(bans, func(b *Ban) bool {
+			return !b.InForce(t) && b.Since.Before(t.Add(-keepHistory)) && b.Until.Before(t.Add(-keepHistory))
+		})
+		if len(bans) == 0 {
+			delete(s.bans, key)
+		} else {
+			s.bans[key] = bans
+		}
+	}
+	s.counter.Forget(func(jail string) time.Time { return t.Add(-s.threshold(jail).FindTime - time.Hour) })
+}
+
+// dump yields batches that make an equal state when applied to an empty one.
+// They share nothing that changes later.
+func (s *state) dump() iter.Seq[store.Batch] {
+	return func(yield func(store.Batch) bool) {
+		if !yield(store.Batch{Cursors: maps.Clone(s.cursors)}) {
+			return
+		}
+		var out store.Batch
+		for e := range s.events() {
+			out.Events = append(out.Events, e)
+			if len(out.Events) == dumpBatchSize {
+				if !yield(out) {
+					return
+				}
+				out = store.Batch{}
+			}
+		}
+		if len(out.Events) > 0 {
+			yield(out)
+		}
+	}
+}
+
+func (s *state) events() iter.Seq[store.Event] {
+	return func(yield func(store.Event) bool) {
+		for key, bans := range s.bans {
+			for _, b := range bans {
+				if !yield(store.Event{Ban: &b.Ban}) {
+					return
+				}
+				if !b.Lifted.IsZero() && !yield(store.Event{Lift: &store.Lift{Jail: key.Jail, Unit: key.Unit, At: b.Lifted}}) {
+					return
+				}
+			}
+		}
+		for key := range s.counter.Keys() {
+			for _, f := range s.counter.Failures(key) {
+				failure := store.Failure{Jail: key.Jail, Unit: key.Unit, Kind: f.Window.Kind, Via: f.Window.Via, Time: f.Time}
+				if f.Evidence != nil {
+					failure = *f.Evidence
+				}
+				if !yield(store.Event{Failure: &failure}) {
+					return
+				}
+			}
+		}
+	}
+}
