@@ -1,0 +1,15 @@
+#!/bin/sh
+# Installs what the demo and the tests use: nftables, iproute2 and, for the race
+# detector, a C compiler.
+set -eu
+sudo=
+[ "$(id -u)" = 0 ] || sudo=sudo
+if command -v apt-get >/dev/null; then
+	$sudo apt-get update -q
+	DEBIAN_FRONTEND=noninteractive $sudo apt-get install -qy --no-install-recommends nftables iproute2 gcc libc6-dev iputils-ping
+elif command -v dnf >/dev/null; then
+	$sudo dnf install -y nftables iproute gcc iputils
+else
+	echo "install nft (nftables), ip (iproute2), ping and gcc, then try again" >&2
+	exit 1
+fi
