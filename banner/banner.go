@@ -87,7 +87,7 @@ type Banner struct {
 	slots   map[slot]bool // those beside the slots that every group has
 	settled bool
 	look    scope         // how closely the kernel must be looked at
-	told    uint64        // calls of Change, Settle and Configure
+	told    uint64        // calls of Change, Settle, Configure and Sync
 	applied uint64        // how many of them the kernel has
 	moved   chan struct{} // closed when applied moves
 }
@@ -199,29 +199,30 @@ func (b *Banner) reslot() {
 	}
 }
 
-func (b *Banner) tell(change func()) {
+// tell makes a change for the next round and returns its number.
+func (b *Banner) tell(change func()) uint64 {
 	b.mu.Lock()
+	defer b.mu.Unlock()
 	change()
 	b.told++
-	b.mu.Unlock()
 	select {
 	case b.wake <- struct{}{}:
-	default: // Run will see this change with the one before
+	default: // the next round sees this change with the one before
 	}
+	return b.told
 }
 
 // Ready is closed when the kernel first agrees with all that was told before Run.
 func (b *Banner) Ready() <-chan struct{} { return b.ready }
 
-// Sync waits until everything told before the call is in the kernel, or until
+// Sync waits until everything told before the call is in the kernel, and what
+// others changed before it is repaired as far as it is found at once, or until
 // ctx ends, whose error it returns. Without Run it waits for ctx.
 func (b *Banner) Sync(ctx context.Context) error {
-	b.mu.Lock()
-	told := b.told
-	b.mu.Unlock()
+	told := b.tell(func() {})
 	for {
 		b.mu.Lock()
-		done, moved := b.agreedOnce() && b.applied >= told, b.moved
+		done, moved := b.applied >= told, b.moved
 		b.mu.Unlock()
 		if done {
 			return nil
@@ -234,21 +235,13 @@ func (b *Banner) Sync(ctx context.Context) error {
 	}
 }
 
-// agreedOnce reports whether the kernel has agreed once.
-func (b *Banner) agreedOnce() bool {
-	select {
-	case <-b.ready:
-		return true
-	default:
-		return false
-	}
-}
-
-// confirm records that the kernel has what had been told by then.
+// confirm notes that the kernel has what had been told by then.
 func (b *Banner) confirm(told uint64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if !b.agreedOnce() {
+	select {
+	case <-b.ready:
+	default:
 		close(b.ready)
 	}
 	b.applied = told

@@ -36,7 +36,7 @@ const (
 // thread that opens it, and goroutines change threads.
 func TestMain(m *testing.M) {
 	flag.Parse()
-	if os.Getenv(inside) == "" && os.Geteuid() == 0 {
+	if os.Getenv(inside) == "" && os.Getenv(unprivileged) != "1" && os.Geteuid() == 0 {
 		cmd := exec.Command(os.Args[0], os.Args[1:]...)
 		cmd.Env = append(os.Environ(), inside+"=1")
 		cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
@@ -137,19 +137,25 @@ func start(t testing.TB, c banner.Config, changes ...banner.Change) (*banner.Ban
 		}
 	})
 	t.Cleanup(stop)
-	sync0(t, b)
+	await(t, b)
 	return b, stop
 }
 
+// A logWriter shows the log with the test, and fails the test when the kernel
+// refused a write: that heals by itself, and would else go unseen.
 type logWriter struct{ t testing.TB }
 
 func (w logWriter) Write(p []byte) (int, error) {
+	w.t.Helper()
 	w.t.Logf("%s", bytes.TrimSpace(p))
+	if bytes.Contains(p, []byte("the kernel refused")) {
+		w.t.Error("refused")
+	}
 	return len(p), nil
 }
 
-// sync0 waits for the kernel.
-func sync0(t testing.TB, b *banner.Banner) {
+// await waits for the kernel.
+func await(t testing.TB, b *banner.Banner) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
@@ -162,7 +168,7 @@ func sync0(t testing.TB, b *banner.Banner) {
 func tell(t testing.TB, b *banner.Banner, changes ...banner.Change) {
 	t.Helper()
 	b.Change(changes)
-	sync0(t, b)
+	await(t, b)
 }
 
 func ban(group, unit string, until time.Time) banner.Change {

@@ -69,7 +69,7 @@ func TestHundredThousandElements(t *testing.T) {
 	before := generation(t)
 	b, _ = start(t, config, bans...)
 	b.Settle()
-	sync0(t, b)
+	await(t, b)
 	if after := generation(t); after != before {
 		t.Errorf("taking over wrote %d times", after-before)
 	}
@@ -77,7 +77,7 @@ func TestHundredThousandElements(t *testing.T) {
 	// All at once away and back, in one transaction.
 	shell(t, "nft delete table inet band")
 	eventually(t, 10*time.Second, "the repair", func() bool { return watcher.repairs() != "" })
-	sync0(t, b)
+	await(t, b)
 	sameElements(t, b, bans)
 
 	for i := range bans {
@@ -100,7 +100,7 @@ func TestBurst(t *testing.T) {
 	for _, c := range bans {
 		b.Change([]banner.Change{c})
 	}
-	sync0(t, b)
+	await(t, b)
 	sameElements(t, b, bans)
 }
 
@@ -112,10 +112,10 @@ func TestRenewals(t *testing.T) {
 		until = until.Add(time.Second)
 		b.Change([]banner.Change{ban(banner.All, "198.51.100.1", until)})
 		if i%10 == 0 {
-			sync0(t, b)
+			await(t, b)
 		}
 	}
-	sync0(t, b)
+	await(t, b)
 	bans := many(5000, within(time.Hour))
 	tell(t, b, bans...)
 	for i := range bans {
@@ -152,7 +152,7 @@ func TestTimes(t *testing.T) {
 		t.Error(got["198.51.100.3"])
 	}
 	// Less than a millisecond would be for ever.
-	if left, ok := got["198.51.100.6"]; !ok || left == 0 || left > time.Second {
+	if left, ok := got["198.51.100.6"]; !ok || left < 500*time.Millisecond || left > time.Second {
 		t.Errorf("clamped to %v", left)
 	}
 
@@ -170,7 +170,8 @@ func TestTimes(t *testing.T) {
 	}
 }
 
-// A ban renewed around the moment of its expiry must hold.
+// A ban renewed around the moment of its expiry must hold. Kernels before 6.12
+// ignore the new time when an element is only added again.
 func TestRenewalAtTheExpiry(t *testing.T) {
 	privileged(t)
 	b, _ := start(t, banner.Config{})
@@ -182,13 +183,13 @@ func TestRenewalAtTheExpiry(t *testing.T) {
 		for i := range 40 {
 			b.Change([]banner.Change{ban(banner.All, fmt.Sprintf("198.51.100.%d", i), within(time.Duration(i+1)*25*time.Millisecond))})
 		}
-		sync0(t, b)
+		await(t, b)
 	}
 	until := within(time.Hour)
 	for i := range 40 {
 		b.Change([]banner.Change{ban(banner.All, fmt.Sprintf("198.51.100.%d", i), until)})
 	}
-	sync0(t, b)
+	await(t, b)
 	got := expiries(t, "all-ip4")
 	if len(got) != 40 {
 		t.Errorf("%d elements", len(got))
@@ -209,7 +210,7 @@ func TestClockStep(t *testing.T) {
 	b, _ := start(t, banner.Config{Observer: watcher, Now: func() time.Time { return time.Now().Add(time.Duration(step.Load())) }},
 		ban(banner.All, "198.51.100.1", within(2*time.Hour)), ban(banner.All, "198.51.100.2", within(30*time.Minute)))
 	b.Settle()
-	sync0(t, b)
+	await(t, b)
 	step.Store(int64(time.Hour))
 	shell(t, "nft add table inet other")
 	eventually(t, 5*time.Second, "an hour less", func() bool {
@@ -279,6 +280,9 @@ func TestModel(t *testing.T) {
 				}
 			},
 			"damage": func(r *rapid.T) {
+				if rapid.IntRange(0, 3).Draw(r, "spare") > 0 {
+					return // each look after it takes a while
+				}
 				shell(t, rapid.SampledFrom([]string{
 					"nft delete table inet band", "nft flush set inet band all-ip4 || true", "nft flush table inet band || true", "nft flush ruleset",
 				}).Draw(r, "command")+" || true")
@@ -310,7 +314,6 @@ func TestModel(t *testing.T) {
 					if !damaged {
 						r.Fatal(d)
 					}
-					b.Change(nil) // a round that looks for damage
 				}
 			},
 		})

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -11,7 +12,7 @@ import (
 type keeper struct {
 	*Banner
 	kernel   *kernel       // nil: what the kernel has is unknown
-	slots    map[slot]bool // those that the table has
+	present  map[slot]bool // the slots that the table has
 	askew    bool          // others may have changed the structure
 	stale    bool          // others may have changed elements
 	compared time.Time     // when the elements were last compared
@@ -124,10 +125,10 @@ func (k *keeper) align(o orders) error {
 	}
 	want, allow := k.wanted(have, o)
 	d := differ(have, want, k.rebuild)
-	k.slots = map[slot]bool{}
+	k.present = map[slot]bool{}
 	for _, s := range want.sets {
 		if s.ban() {
-			k.slots[s.slot] = true
+			k.present[s.slot] = true
 		}
 	}
 	if len(d.found) == 0 {
@@ -153,7 +154,7 @@ func (k *keeper) align(o orders) error {
 	if k.agreed && o.look == nothing {
 		k.repaired(d.found...)
 	} else {
-		k.log.Info("wrote the kernel table", "found", d.found)
+		k.log.Info("wrote the kernel table", "found", strings.Join(d.found, ", "))
 	}
 	return nil
 }
@@ -167,12 +168,12 @@ func (k *keeper) wanted(have ruleset, o orders) (layout, []netip.Prefix) {
 		for _, g := range append([]Group{{Name: All}}, k.groups...) {
 			for name, shape := range have.sets {
 				if s, ok := slotNamed(g.Name, name); ok && !s.standard() && shape == banShape(s.six) {
-					k.Banner.slots[s] = true
+					k.slots[s] = true
 				}
 			}
 		}
 	}
-	return layoutOf(k.groups, k.Banner.slots), k.allow
+	return layoutOf(k.groups, k.slots), k.allow
 }
 
 // refill plans what new sets need: as much as one transaction takes, while the
@@ -225,7 +226,7 @@ func (k *keeper) dequeue(most int) []write {
 	var writes []write
 	for _, x := range d.queue[:most] {
 		x.queued = false
-		if !k.slots[slotOf(x.element)] {
+		if !k.present[slotOf(x.element)] {
 			x.have = lease{} // its group is not configured
 		} else if w, ok := x.plan(now); ok {
 			writes = append(writes, w)
@@ -274,7 +275,7 @@ func (k *keeper) compare(o orders) error {
 	}
 	k.pass++
 	tally := tally{}
-	for s := range k.slots {
+	for s := range k.present {
 		if err := k.mark(s, o, &tally); err != nil {
 			return err
 		}
@@ -396,7 +397,7 @@ func (k *keeper) missing(t *tally) map[slot]bool {
 		s := slotOf(e)
 		// The kernel may be first by a moment to let an element go.
 		soon := x.want.over(now.Add(tolerance))
-		if x.seen == k.pass || soon || !k.slots[s] {
+		if x.seen == k.pass || soon || !k.present[s] {
 			continue
 		}
 		slots[s] = true

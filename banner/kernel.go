@@ -91,7 +91,7 @@ func (k *kernel) commit() error {
 		err = k.nft.Flush()
 	}
 	if err != nil {
-		return err
+		return cause(err)
 	}
 	// The kernel counts commits and skips zero (nf_tables_commit). Anybody
 	// else's commit shows as a greater number at the next look.
@@ -99,6 +99,16 @@ func (k *kernel) commit() error {
 		k.generation++
 	}
 	return nil
+}
+
+// cause returns the first of joined errors: the kernel says for each message
+// that it fails, and it is the first that made the others fail.
+func cause(err error) error {
+	var joined interface{ Unwrap() []error }
+	for errors.As(err, &joined) {
+		err = joined.Unwrap()[0]
+	}
+	return err
 }
 
 func (k *kernel) note(err error) {

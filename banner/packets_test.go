@@ -222,7 +222,7 @@ func TestAllowlistPassesInsideABannedPrefix(t *testing.T) {
 		t.Error("the rest of the prefix is open")
 	}
 	b.Configure([]banner.Group{sip}, []netip.Prefix{prefix(honest), prefix(bad)})
-	sync0(t, b)
+	await(t, b)
 	if !n.probe(in, bad, honest, 5060) {
 		t.Error("closed although allowlisted")
 	}
@@ -332,7 +332,7 @@ func TestNoGap(t *testing.T) {
 	config := banner.Config{Groups: []banner.Group{sip}}
 	b, stop := start(t, config, bans...)
 	b.Settle()
-	sync0(t, b)
+	await(t, b)
 
 	var ended atomic.Bool
 	var sent atomic.Int64
@@ -366,7 +366,7 @@ func TestNoGap(t *testing.T) {
 			tell(t, b, ban(sip.Name, bad, within(2*time.Hour)))
 			tell(t, b, ban(sip.Name, "10.9.2.0/25", within(2*time.Hour)))
 			b.Configure([]banner.Group{other}, []netip.Prefix{prefix("10.9.0.77")})
-			sync0(t, b)
+			await(t, b)
 		}
 	}
 	// The policy of the chain cannot be kept: the table is made anew.
@@ -374,7 +374,7 @@ func TestNoGap(t *testing.T) {
 		stop()
 		shell(t, "nft add chain inet band other '{ type filter hook prerouting priority 5; }'; nft chain inet band prerouting '{ policy drop; }'")
 		seen := in.from(honest)
-		b, stop = start(t, config, bans...)
+		_, stop = start(t, config, bans...)
 		eventually(t, 10*time.Second, "honest packets", func() bool { return in.from(honest) > seen+10 })
 	}
 	ended.Store(true)

@@ -41,10 +41,10 @@ func TestRepair(t *testing.T) {
 			privileged(t)
 			watcher := &watcher{}
 			until := within(time.Hour)
-			b, _ := start(t, banner.Config{Groups: []banner.Group{sip}, Allow: []netip.Prefix{prefix("10.0.0.0/8")}, Observer: watcher},
+			b, _ := start(t, banner.Config{Groups: []banner.Group{sip}, Allow: []netip.Prefix{prefix("10.0.0.0/8")}, Observer: watcher, Log: quiet},
 				ban(banner.All, "198.51.100.1", until), ban(banner.All, "198.51.100.2", time.Time{}), ban(sip.Name, "2001:db8::/64", until))
 			b.Settle()
-			sync0(t, b)
+			await(t, b)
 			want := sorted(withoutTimes(shell(t, "nft list table inet band")))
 			shell(t, c.damage)
 
@@ -66,10 +66,10 @@ func TestRepair(t *testing.T) {
 			}
 
 			// And it is quiet again.
-			sync0(t, b)
+			await(t, b)
 			before := generation(t)
-			tell(t, b)
-			tell(t, b)
+			await(t, b)
+			await(t, b)
 			if generation(t) != before {
 				t.Error("it goes on repairing")
 			}
@@ -164,7 +164,7 @@ func TestRefusalEndsNothing(t *testing.T) {
 	}
 
 	in.Close() // the table dies with its owner
-	sync0(t, b)
+	await(t, b)
 	if got := packets(t, b); len(got) != 2 {
 		t.Errorf("%d elements after the refusal", len(got))
 	}

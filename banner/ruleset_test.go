@@ -62,17 +62,17 @@ func TestApplyingAgainChangesNothing(t *testing.T) {
 	changes = append(changes, ban(sip.Name, "198.51.100.20", within(time.Hour)))
 	b, stop := start(t, config, changes...)
 	b.Settle()
-	sync0(t, b)
+	await(t, b)
 	before, listing := generation(t), shell(t, "nft -a list ruleset")
 
 	tell(t, b, changes...)
 	tell(t, b, lift(banner.All, "198.51.100.99"))
 	b.Configure([]banner.Group{sip, config.Groups[0]}, config.Allow)
-	sync0(t, b)
+	await(t, b)
 	stop()
 	b, _ = start(t, config, changes...)
 	b.Settle()
-	sync0(t, b)
+	await(t, b)
 
 	if after := generation(t); after != before {
 		t.Errorf("%d commits", after-before)
@@ -91,12 +91,12 @@ func TestSavedRulesetLoadsAgain(t *testing.T) {
 	until := within(time.Hour)
 	b, _ := start(t, config, append(changes, ban(banner.All, "198.51.100.20", until))...)
 	b.Settle()
-	sync0(t, b)
+	await(t, b)
 
 	dir := t.TempDir()
 	shell(t, "(echo flush ruleset; nft list ruleset) > "+dir+"/saved; nft -f "+dir+"/saved")
 	loaded := generation(t)
-	tell(t, b) // the next round finds the new generation
+	await(t, b)
 	if got := generation(t); got != loaded {
 		t.Errorf("the loaded ruleset was not taken as it is: %s", watcher.repairs())
 	}
@@ -131,9 +131,12 @@ func TestTakeover(t *testing.T) {
 			want := shell(t, "nft list ruleset")
 			stop()
 			shell(t, damage)
+			if name == "anonymous chain" {
+				config.Log = quiet
+			}
 			b, _ := start(t, config, changes...)
 			b.Settle()
-			sync0(t, b)
+			await(t, b)
 			got := shell(t, "nft list ruleset")
 			if name == "object not ours" { // left alone: it does nothing by itself
 				got = regexp.MustCompile(`(?s)\tcounter other.*?\t\}\n\n`).ReplaceAllString(got, "")
@@ -172,7 +175,7 @@ func TestBeforeSettleTheKernelOnlyGains(t *testing.T) {
 		t.Errorf("an element that only the kernel knew was not lifted: %v", got)
 	}
 	b.Settle()
-	sync0(t, b)
+	await(t, b)
 	if d := cmp.Diff(map[banner.Element]uint64{element(sip.Name, "198.51.100.3"): 0}, packets(t, b), comparers); d != "" {
 		t.Error(d)
 	}
@@ -187,7 +190,7 @@ func TestConfigure(t *testing.T) {
 		ban(sip.Name, "198.51.100.1", time.Time{}), ban("web", "198.51.100.0/24", time.Time{}), ban("web", "198.51.100.2", time.Time{}))
 	b.Settle()
 	b.Configure([]banner.Group{sip, {Name: "web"}}, []netip.Prefix{prefix("0.0.0.0/0"), prefix("::/0")})
-	sync0(t, b)
+	await(t, b)
 	if got := packets(t, b); len(got) != 3 {
 		t.Errorf("a new group's bans did not come: %v", got)
 	}
@@ -196,7 +199,7 @@ func TestConfigure(t *testing.T) {
 	}
 
 	b.Configure([]banner.Group{{Name: "web", Ports: banner.Ports{UDP: []uint16{1}}}}, []netip.Prefix{prefix("255.255.255.255"), prefix("0.0.0.0")})
-	sync0(t, b)
+	await(t, b)
 	if listing := shell(t, "nft list ruleset"); strings.Contains(listing, sip.Name) || !strings.Contains(listing, "udp dport") {
 		t.Error(listing)
 	}
@@ -205,7 +208,7 @@ func TestConfigure(t *testing.T) {
 	}
 
 	b.Configure([]banner.Group{sip, {Name: "web"}}, nil)
-	sync0(t, b)
+	await(t, b)
 	if got := packets(t, b); len(got) != 3 {
 		t.Errorf("a returning group's bans did not come back: %v", got)
 	}
