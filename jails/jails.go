@@ -24,6 +24,7 @@ type Jail struct {
 	FindTime   time.Duration // 1 s to 365 days
 	BanTime    time.Duration // 1 s or more; 0: for ever
 	MaxRetry   int           // 1 to 10000
+	Distinct   string        // "user": failures add up only when they name different users; "": all do
 	Ports      Ports
 	IPv4Prefix int // bits of an IPv4 unit, 8 to 32
 	IPv6Prefix int // bits of an IPv6 unit, 16 to 128
@@ -37,6 +38,9 @@ type Jail struct {
 // Source is where the records of a jail come from.
 type Source struct {
 	File string // an absolute path, or a glob in the syntax of path/filepath.Match
+	// Preferred sources are trusted more than the jail's others: while one is
+	// being written, failures of the others do not count.
+	Preferred bool
 }
 
 // Pattern is a regex of a jail; a record that it matches is a failure.

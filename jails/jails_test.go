@@ -91,7 +91,7 @@ func TestBadJail(t *testing.T) {
 			`:1: ipv66_prefix: unknown key "ipv66_prefix"; did you mean "ipv6_prefix"?`,
 		}},
 		{"bad: unknown key near none", "colour = 3\n" + sshd, []string{
-			`:1: colour: unknown key "colour"; known keys: enabled, format, findtime, maxretry, bantime, ports, ipv4_prefix, ipv6_prefix, source, pattern`,
+			`:1: colour: unknown key "colour"; known keys: enabled, format, findtime, maxretry, bantime, distinct, ports, ipv4_prefix, ipv6_prefix, source, pattern`,
 		}},
 		{"bad: key in the wrong case", "MaxRetry = 3\n" + sshd, []string{
 			`:1: MaxRetry: unknown key "MaxRetry"; keys are lower case: write "maxretry"`,
@@ -109,12 +109,12 @@ func TestBadJail(t *testing.T) {
 			`:1: allow: unknown key "allow"; it belongs in band.toml`,
 		}},
 		{"bad: keys that come later", "dry_run = true\nescalate.factor = 2\n" + sshd, []string{
-			`:1: dry_run: unknown key "dry_run"; known keys: enabled, format, findtime, maxretry, bantime, ports, ipv4_prefix, ipv6_prefix, source, pattern`,
-			`:2: escalate: unknown key "escalate"; known keys: enabled, format, findtime, maxretry, bantime, ports, ipv4_prefix, ipv6_prefix, source, pattern`,
+			`:1: dry_run: unknown key "dry_run"; known keys: enabled, format, findtime, maxretry, bantime, distinct, ports, ipv4_prefix, ipv6_prefix, source, pattern`,
+			`:2: escalate: unknown key "escalate"; known keys: enabled, format, findtime, maxretry, bantime, distinct, ports, ipv4_prefix, ipv6_prefix, source, pattern`,
 		}},
 		{"bad: journal source", strings.Replace(sshd, "file =", "journal =", 1), []string{
 			`:2: source.file: is missing: a source needs a file such as "/var/log/auth.log"`,
-			`:3: source.journal: unknown key "journal"; known keys: file`,
+			`:3: source.journal: unknown key "journal"; known keys: file, preferred`,
 		}},
 		{"bad: misspelt tables", strings.NewReplacer("[[pattern]]", "[[patterns]]", "[[source]]", "[[sorce]]").Replace(sshd), []string{
 			`: source: is missing: a jail needs at least one [[source]]`,
@@ -429,12 +429,12 @@ func TestDuration(t *testing.T) {
 }
 
 func TestParseBanTime(t *testing.T) {
-	for text, want := range map[string]time.Duration{"1d12h": 36 * time.Hour, "forever": 0} {
+	for text, want := range map[string]time.Duration{"1d12h": 36 * time.Hour, "forever": 0, "-1": 0, "600": 10 * time.Minute} {
 		if got, err := jails.ParseBanTime(text); got != want || err != nil {
 			t.Errorf("%q: want %v, got %v, %v", text, want, got, err)
 		}
 	}
-	for _, text := range []string{"", "0s", "-1", "1x", "99999999999w"} {
+	for _, text := range []string{"", "0s", "0", "-2", "1x", "99999999999w"} {
 		if got, err := jails.ParseBanTime(text); err == nil {
 			t.Errorf("%q: taken for %v", text, got)
 		}

@@ -41,6 +41,7 @@ func Keys() []Key {
 		{JailTable, "findtime", `"10m"`, `The window in which failures add up, 1s to 365d. A bare number is seconds.`},
 		{JailTable, "maxretry", `5`, `How many failures within findtime lead to a ban, 1 to 10000.`},
 		{JailTable, "bantime", `"1h"`, `How long a ban lasts, 1s or more; "forever" or -1 for one that does not end. A bare number is seconds.`},
+		{JailTable, "distinct", `""`, `"user": only failures that name different users add up; for enumeration.`},
 		{JailTable, "ports", `"all"`, `What a ban covers: "all", or the ports of a table such as { udp = [5060], tcp = [5060, 5061] }.`},
 		{JailTable, "ipv4_prefix", `32`, `How many bits of an IPv4 address are counted and banned together, 8 to 32.`},
 		{JailTable, "ipv6_prefix", `64`, `How many bits of an IPv6 address are counted and banned together, 16 to 128.`},
@@ -48,6 +49,7 @@ func Keys() []Key {
 		{JailTable, "pattern", ``, `What a failure looks like, one [[pattern]] table each. At least one. In an overlay they merge with the shipped ones by name.`},
 
 		{SourceTable, "file", ``, `The absolute path of a log file; may be a glob. Required.`},
+		{SourceTable, "preferred", `false`, `While this source is being written, failures of the jail's other sources do not count.`},
 
 		{PatternTable, "name", ``, `What the pattern is called; once per file. Required.`},
 		{PatternTable, "regex", ``, `An RE2 regex that matches the whole record and names the offender with <HOST>. Required.`},

@@ -101,7 +101,9 @@ func openFile(fsys fs.FS, name string) (io.ReadCloser, error) {
 	return file, nil
 }
 
-var nameForm = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,31}$`)
+// nameForm is that of a jail, which names sets of the kernel table too: nft(8)
+// takes only a letter at the start of a name.
+var nameForm = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,31}$`)
 
 // reserved are the names that have a meaning of their own where a jail's name
 // may stand: on the command line, and as a set of the kernel table.
@@ -138,7 +140,7 @@ func readDir(fsys fs.FS, dir string) (map[string]*layer, []Problem) {
 			report(file, name, "is not read: the name of a jail file ends in .toml")
 			continue
 		case !nameForm.MatchString(name):
-			report(file, name, fmt.Sprintf("%q cannot be the name of a jail: up to 32 of a-z, 0-9, - and _, and the first a letter or digit", name))
+			report(file, name, fmt.Sprintf("%q cannot be the name of a jail: up to 32 of a-z, 0-9, - and _, and the first a letter", name))
 			continue
 		case slices.Contains(reserved, name):
 			report(file, name, fmt.Sprintf("%q cannot be the name of a jail: it is reserved", name))
@@ -221,6 +223,7 @@ func (j *Jail) lay(l *layer) {
 	lay(j, "findtime", &j.FindTime, l.findTime)
 	lay(j, "maxretry", &j.MaxRetry, l.maxRetry)
 	lay(j, "bantime", &j.BanTime, l.banTime)
+	lay(j, "distinct", &j.Distinct, l.distinct)
 	lay(j, "ports", &j.Ports, l.ports)
 	lay(j, "ipv4_prefix", &j.IPv4Prefix, l.ipv4Prefix)
 	lay(j, "ipv6_prefix", &j.IPv6Prefix, l.ipv6Prefix)

@@ -44,7 +44,7 @@ func TestShipped(t *testing.T) {
 	j.Origins = nil
 	want := &jails.Jail{
 		Name: "freeswitch", Enabled: true, Format: "freeswitch",
-		Sources:  []jails.Source{{File: "/var/log/freeswitch/freeswitch.log"}},
+		Sources:  []jails.Source{{File: "/var/log/freeswitch/band.log", Preferred: true}, {File: "/var/log/freeswitch/freeswitch.log"}},
 		FindTime: 10 * time.Minute, BanTime: time.Hour, MaxRetry: 5,
 		Ports: jails.Ports{UDP: sipPorts, TCP: sipPorts}, IPv4Prefix: 32, IPv6Prefix: 64,
 	}
@@ -266,6 +266,8 @@ func TestKeys(t *testing.T) {
 				return map[string]string{"band.toml": line, "jails.d/sshd.toml": sshd}
 			case jails.JailTable:
 				return map[string]string{"jails.d/sshd.toml": line + sshd}
+			case jails.SourceTable:
+				return map[string]string{"jails.d/sshd.toml": sshd + "[[source]]\nfile = '/b'\n" + line}
 			case jails.PatternTable:
 				return map[string]string{"jails.d/sshd.toml": sshd + line}
 			case jails.PortsTable:

@@ -31,7 +31,7 @@ type layer struct {
 	file string
 
 	enabled                          *setting[bool]
-	format                           *setting[string]
+	format, distinct                 *setting[string]
 	findTime, banTime                *setting[time.Duration]
 	maxRetry, ipv4Prefix, ipv6Prefix *setting[int]
 	ports                            *setting[Ports]
@@ -93,6 +93,7 @@ func readJail(name, file, jail string, r io.Reader) *layer {
 	l.enabled = read(t, "enabled", asBool)
 	l.format = read(t, "format", asText)
 	t.thresholds()
+	l.distinct = read(t, "distinct", asDistinct)
 	l.ports = t.ports()
 	t.sources()
 	t.patterns()
@@ -300,8 +301,9 @@ func (t *table) sources() {
 		if _, ok := s.values["file"]; !ok {
 			s.report(t.lines[s.path], s.key("file"), `is missing: a source needs a file such as "/var/log/auth.log"`)
 		}
+		preferred := read(s, "preferred", asBool)
 		if file != nil {
-			sources.value = append(sources.value, Source{file.value})
+			sources.value = append(sources.value, Source{file.value, preferred != nil && preferred.value})
 		}
 	}
 	t.layer.sources = sources
@@ -450,6 +452,17 @@ func asText(v any) (string, error) {
 		return "", errors.New("must not be empty")
 	case strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }):
 		return "", fmt.Errorf("%q holds a character that cannot be printed", s)
+	}
+	return s, nil
+}
+
+func asDistinct(v any) (string, error) {
+	s, ok := v.(string)
+	switch {
+	case !ok:
+		return "", wrongType(`"user" or ""`, v)
+	case s != "user" && s != "":
+		return "", fmt.Errorf(`%q is not known; write "user", or "" for none`, s)
 	}
 	return s, nil
 }

@@ -48,3 +48,23 @@ func TestClock(t *testing.T) {
 		})
 	}
 }
+
+// A record that was just written is of now, also in the second of two equal
+// hours and after a long silence.
+func TestClockNear(t *testing.T) {
+	berlin, err := time.LoadLocation("Europe/Berlin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	clock := matcher.NewClock(berlin)
+	for _, now := range []string{"2026-10-25T00:30:00Z", "2026-10-25T01:30:00Z", "2026-10-25T00:30:00Z"} {
+		want, err := time.Parse(time.RFC3339, now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		clock.Near(want.Add(time.Second))
+		if got, ok := clock.Time([]byte("2026-10-25 02:30:00.000000")); !ok || !got.Equal(want) {
+			t.Errorf("at %s the stamp is %v", now, got)
+		}
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
 )
 
 // A Format knows where records start and which part of them is the message.
@@ -15,12 +16,16 @@ type Format interface {
 	start(line []byte) (header, bool)
 	// singleLine reports whether every line is a record.
 	singleLine() bool
+	// glued returns where another record begins within the first line of one,
+	// 0 where none does.
+	glued(line []byte) int
 }
 
 // header is what the first line of a record tells; offsets count from the
 // start of the record.
 type header struct {
 	stamp, stampEnd int // the time, [stamp, stampEnd)
+	idle, idleEnd   int // the idle-CPU field
 	message         int // start of what patterns see; -1: they do not see the record
 }
 
@@ -57,7 +62,23 @@ func (freeswitch) start(line []byte) (header, bool) {
 	if h, ok := freeswitchHeader(line, skipColours(line, skipSyslog(line))); ok {
 		return h, true
 	}
-	return header{message: -1}, sessionPrefix(line[at:])
+	return sessionHeader(line, at)
+}
+
+// sessionLine is where mod_logfile cuts a line that it prefixes with a UUID
+// (mod_logfile.c of 1.10.12 builds it in 2048 bytes), without a newline: what
+// stands behind is the next record. A caller gets there with a long Call-ID, to
+// hide it; it is never text of a caller.
+const sessionLine = 2047
+
+func (freeswitch) glued(line []byte) int {
+	if len(line) <= sessionLine || !shaped(line, sessionUUID+" ") {
+		return 0
+	}
+	if _, ok := freeswitchHeader(line, sessionLine); !ok {
+		return 0
+	}
+	return sessionLine
 }
 
 const freeswitchStamp = "0000-00-00 00:00:00.000000"
@@ -70,6 +91,7 @@ func freeswitchHeader(line []byte, at int) (header, bool) {
 	rest := line[h.stampEnd:]
 	for _, idle := range []string{" 00.00%", " 0.00%", " 000.00%"} {
 		if shaped(rest, idle) {
+			h.idle, h.idleEnd = h.stampEnd+len(" "), h.stampEnd+len(idle)-len("%")
 			rest = rest[len(idle):]
 			break
 		}
@@ -95,15 +117,21 @@ func freeswitchHeader(line []byte, at int) (header, bool) {
 	return h, true
 }
 
-// sessionPrefix reports whether the line begins with the UUID of a session, or
+// sessionHeader recognises a line that begins with the UUID of a session, or
 // with the Call-ID that takes its place when inbound-use-callid-as-uuid is on;
 // that can only be told from other text by the time behind it.
-func sessionPrefix(line []byte) bool {
-	prefix, rest, ok := bytes.Cut(line, []byte(" "))
-	if !ok || len(prefix) == 0 {
-		return false
+func sessionHeader(line []byte, at int) (header, bool) {
+	space := bytes.IndexByte(line[at:], ' ')
+	if space < 1 {
+		return header{}, false
 	}
-	return len(prefix) == len(sessionUUID) && shaped(prefix, sessionUUID) || shaped(rest, freeswitchStamp)
+	prefix, rest := line[at:at+space], at+space+1
+	if bytes.ContainsFunc(prefix, unicode.IsControl) {
+		return header{}, false // a tab above all: so do folded headers begin, which callers write
+	}
+	h, ok := freeswitchHeader(line, rest)
+	h.message = -1
+	return h, ok || len(prefix) == len(sessionUUID) && shaped(prefix, sessionUUID) || shaped(line[rest:], freeswitchStamp)
 }
 
 const sessionUUID = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx"

@@ -25,6 +25,9 @@ type Pattern struct {
 type Match struct {
 	Host netip.Addr // unmapped, without zone
 	User string     // as the record spells it: hostile text
+
+	// HostAt and UserAt are where they stand in the message: [start, end).
+	HostAt, UserAt [2]int
 }
 
 // tokens are what a pattern may hold besides a Go regular expression. An
@@ -87,9 +90,10 @@ func (p *Pattern) Match(message []byte) (Match, bool) {
 	if err != nil {
 		return Match{}, false
 	}
-	m := Match{Host: host.Unmap()}
+	m := Match{Host: host.Unmap(), HostAt: [2]int{at[2*p.host], at[2*p.host+1]}}
 	if p.user > 0 && at[2*p.user] >= 0 {
-		m.User = string(message[at[2*p.user]:at[2*p.user+1]])
+		m.UserAt = [2]int{at[2*p.user], at[2*p.user+1]}
+		m.User = string(message[m.UserAt[0]:m.UserAt[1]])
 	}
 	return m, true
 }
@@ -121,8 +125,12 @@ func lint(tree *syntax.Regexp) error {
 	if !anchored(tree, syntax.OpBeginText) {
 		return errors.New("the pattern must begin with ^: unanchored, it would match text that an attacker puts into the record" + orUnsafe)
 	}
-	if greedyBeforeHost(tree) && !anchored(tree, syntax.OpEndText) {
+	before, after := around(tree)
+	if before && !anchored(tree, syntax.OpEndText) {
 		return errors.New("the pattern must end with $: something of any length stands before <HOST>, so an attacker could write an address of his choice behind it" + orUnsafe)
+	}
+	if before && after {
+		return errors.New("something of any length stands before <HOST> and behind it, so an attacker could write an address of his choice into either; say more exactly what may stand behind it" + orUnsafe)
 	}
 	return nil
 }
@@ -151,23 +159,70 @@ func anchored(re *syntax.Regexp, end syntax.Op) bool {
 	return false
 }
 
-// greedyBeforeHost reports whether something of unbounded length stands before
-// the host.
-func greedyBeforeHost(re *syntax.Regexp) bool {
-	unbounded, before := false, false
+// long is how many repeats of anything are as good as any number: they hold an
+// address and some text.
+const long = 16
+
+// around reports whether something of any length, or nearly so, stands before
+// the host, and whether text of any kind and length stands behind it. A newline
+// behind the host ends what callers can write: their lines in a record begin
+// with a space or a tab.
+func around(tree *syntax.Regexp) (before, after bool) {
+	passed, fenced := false, false
 	var walk func(re *syntax.Regexp)
 	walk = func(re *syntax.Regexp) {
-		if re.Op == syntax.OpCapture && re.Name == "host" {
-			before = before || unbounded
+		switch {
+		case re.Op == syntax.OpCapture && re.Name == "host":
+			passed = true
 			return
+		case re.Op == syntax.OpLiteral:
+			fenced = fenced || passed && re.Rune[0] == '\n'
+		case endless(re) && !passed:
+			before = true
+		case endless(re) && !fenced && anything(re.Sub[0]):
+			after = true
 		}
-		if re.Op == syntax.OpStar || re.Op == syntax.OpPlus || re.Op == syntax.OpRepeat && re.Max < 0 {
-			unbounded = true
+		for _, sub := range re.Sub {
+			walk(sub)
+		}
+	}
+	walk(tree)
+	return before, after
+}
+
+func endless(re *syntax.Regexp) bool {
+	switch re.Op {
+	case syntax.OpStar, syntax.OpPlus:
+		return true
+	case syntax.OpRepeat:
+		return re.Max < 0 || re.Max > long && anything(re.Sub[0])
+	}
+	return false
+}
+
+// anything reports whether the expression matches both a space and a digit, as
+// it must to match an address and what stands around it.
+func anything(re *syntax.Regexp) bool {
+	space, digit := false, false
+	var walk func(re *syntax.Regexp)
+	walk = func(re *syntax.Regexp) {
+		switch re.Op {
+		case syntax.OpAnyChar, syntax.OpAnyCharNotNL:
+			space, digit = true, true
+		case syntax.OpCharClass:
+			for i := 0; i < len(re.Rune); i += 2 {
+				space = space || re.Rune[i] <= ' ' && ' ' <= re.Rune[i+1]
+				digit = digit || re.Rune[i] <= '1' && '1' <= re.Rune[i+1]
+			}
+		case syntax.OpLiteral:
+			for _, r := range re.Rune {
+				space, digit = space || r == ' ', digit || '0' <= r && r <= '9'
+			}
 		}
 		for _, sub := range re.Sub {
 			walk(sub)
 		}
 	}
 	walk(re)
-	return before
+	return space && digit
 }

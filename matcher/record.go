@@ -1,12 +1,18 @@
 package matcher
 
-import "bytes"
+import (
+	"bytes"
+	"errors"
+	"io"
+	"iter"
+)
 
 // A Record is one log event as its source wrote it: one line or several.
 type Record struct {
 	Text    []byte // the whole record, without its last newline
 	Message []byte // the part of Text that patterns are matched against; nil: never matched
 	Stamp   []byte // the part of Text that tells the time; nil where there is none
+	Idle    []byte // FreeSWITCH's idle-CPU field without its %; nil where there is none
 	Line    int    // number of its first line in the stream, counted from 1
 	End     int64  // bytes of the stream up to its end, its newline included
 }
@@ -17,10 +23,14 @@ type Record struct {
 // made to write, over TCP, was 1.5 MB.
 const MaxRecord = 8 << 20
 
-const (
-	decidable = 512     // bytes of an unfinished line that suffice to tell whether it starts a record
-	slack     = 1 << 20 // bytes over MaxRecord at which the middle goes, so that it seldom has to
-)
+// LineStart is how many bytes of an unfinished line suffice to tell whether it
+// starts a record, 64 KiB: a Call-ID that stands before the time is no longer,
+// as it comes in one UDP packet, or in a header of that size.
+const LineStart = 64 << 10
+
+// slack is how many bytes over MaxRecord a record may have before its middle
+// goes, so that it seldom has to.
+const slack = 1 << 20
 
 // A Framer cuts a stream of bytes into records. How the stream is cut into
 // pushes does not change the records. It is not safe for concurrent use.
@@ -70,7 +80,7 @@ func (f *Framer) Next() (Record, bool) {
 			f.seen = len(f.buf)
 		}
 		if !f.judged {
-			if end == 0 && len(line) < decidable {
+			if end == 0 && len(line) < LineStart {
 				return Record{}, false
 			}
 			if r, ok := f.judge(line); ok {
@@ -80,6 +90,11 @@ func (f *Framer) Next() (Record, bool) {
 		if end == 0 {
 			return Record{}, false
 		}
+		if f.scanned == 0 {
+			if at := f.format.glued(line); at > 0 {
+				return f.take(at), true
+			}
+		}
 		f.scanned = end
 		f.lines++
 		f.judged = false
@@ -88,6 +103,9 @@ func (f *Framer) Next() (Record, bool) {
 		}
 	}
 }
+
+// Torn reports whether what is pending ends within a line.
+func (f *Framer) Torn() bool { return len(f.buf) > 0 && f.buf[len(f.buf)-1] != '\n' }
 
 // Flush returns what is pending as a record, to be called when the writer is
 // known to have finished it: after Next has returned false, and until Flush
@@ -109,6 +127,36 @@ func (f *Framer) Flush() (Record, bool) {
 
 // Pending returns how many bytes wait for the end of their record.
 func (f *Framer) Pending() int { return len(f.buf) }
+
+// Records reads r to its end and yields its records. An error of r is yielded
+// last.
+func Records(r io.Reader, format Format) iter.Seq2[Record, error] {
+	return func(yield func(Record, error) bool) {
+		framer := NewFramer(format)
+		for {
+			buf := make([]byte, 256<<10)
+			n, err := io.ReadFull(r, buf)
+			framer.Push(buf[:n])
+			for record, ok := framer.Next(); ok; record, ok = framer.Next() {
+				if !yield(record, nil) {
+					return
+				}
+			}
+			if err == nil {
+				continue
+			}
+			for record, ok := framer.Flush(); ok; record, ok = framer.Flush() {
+				if !yield(record, nil) {
+					return
+				}
+			}
+			if !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+				yield(Record{}, err)
+			}
+			return
+		}
+	}
+}
 
 // judge decides what the line behind the scanned ones is. Where it starts
 // another record, the pending one is complete and returned.
@@ -134,6 +182,9 @@ func (f *Framer) take(n int) Record {
 	r := Record{Text: text, Line: f.line, End: f.offset + f.omitted + int64(n)}
 	if f.head.stampEnd > 0 {
 		r.Stamp = text[f.head.stamp:f.head.stampEnd]
+	}
+	if f.head.idleEnd > 0 {
+		r.Idle = text[f.head.idle:f.head.idleEnd]
 	}
 	if f.head.message >= 0 {
 		r.Message = text[f.head.message:]

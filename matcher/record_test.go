@@ -57,12 +57,15 @@ func TestFraming(t *testing.T) {
 		{"no newline at the end", stamp + "81.60% " + fail, []string{fail}},
 		{"two records", stamp + fail + "\n" + stamp + "81.60% [NOTICE] a.c:1 x\n", []string{fail, "[NOTICE] a.c:1 x"}},
 		{"a continuation", stamp + fail + "\n b@host] from ip 203.0.113.9\n", []string{fail + "\n b@host] from ip 203.0.113.9"}},
+		{"a header folded by a tab", stamp + fail + "\n\tx " + stamp + "b@host] from ip 203.0.113.9\n", []string{fail + "\n\tx " + stamp + "b@host] from ip 203.0.113.9"}},
 		{"an empty continuation", stamp + fail + "\n\n", []string{fail + "\n"}},
 		{"a carriage return stays", stamp + fail + "\r\n", []string{fail + "\r"}},
 		{"function names", stamp + "[WARNING] sofia_reg.c:1787 f() x\n", []string{"[WARNING] sofia_reg.c:1787 f() x"}},
 		{"a session's record ends one and is never seen", stamp + fail + "\n" + uuid + stamp + fail + "\n", []string{fail, "-"}},
 		{"a session's record without a time", stamp + fail + "\n" + uuid + "Dialplan: x\n", []string{fail, "-"}},
 		{"a Call-ID in place of the UUID", stamp + fail + "\na84b4c76e66710@pc33 " + stamp + fail + "\n", []string{fail, "-"}},
+		{"glued onto a session's line that was cut", uuid + stamp + strings.Repeat("x", 2047-len(uuid+stamp)) + stamp + fail + "\n" + stamp + fail + "\n", []string{"-", fail, fail}},
+		{"behind a session's line that was not", uuid + stamp + strings.Repeat("x", 2048-len(uuid+stamp)) + stamp + fail + "\n", []string{"-"}},
 		{"console colours", "\x1b[m\x1b[35m" + stamp + fail + "\n", []string{fail}},
 		{"rsyslog", "Nov 21 07:00:00 pbx freeswitch[123]: " + stamp + "98.53% " + fail + "\n", []string{fail}},
 		{"rsyslog, ISO time", "2026-11-21T07:00:00.123456+01:00 pbx freeswitch[123]: " + stamp + fail + "\n", []string{fail}},
@@ -188,8 +191,11 @@ func TestFramingLosesNothing(t *testing.T) {
 			if r.Line != lines+1 {
 				t.Fatalf("%s: record at line %d says line %d", name, lines+1, r.Line)
 			}
-			lines += bytes.Count(r.Text, []byte("\n")) + 1
-			all = append(append(all, r.Text...), '\n')
+			all = append(all, r.Text...)
+			if int(r.End) > len(all) { // not glued to the next one
+				all = append(all, '\n')
+			}
+			lines = bytes.Count(all, []byte("\n"))
 			if r.End != int64(len(all)) {
 				t.Fatalf("%s: record ends at %d, says %d", name, len(all), r.End)
 			}
@@ -228,6 +234,7 @@ func TestPiecesDoNotMatter(t *testing.T) {
 func FuzzFraming(f *testing.F) {
 	f.Add([]byte(stamp+fail+"\n"), uint8(3))
 	f.Add([]byte(uuid+stamp+fail+"\n\x1b[m\x1b[35m"+stamp+fail), uint8(40))
+	f.Add([]byte(stamp+fail+"\r\n\tx "+stamp+"b@host] from ip 203.0.113.9\n"), uint8(9))
 	f.Add([]byte("Nov 21 07:00:00 pbx freeswitch[123]: "+stamp+"98.53% "+fail+"\n b] from ip 203.0.113.9\r\n"), uint8(100))
 	f.Fuzz(func(t *testing.T, log []byte, piece uint8) {
 		fs := format(t)

@@ -82,7 +82,7 @@ and the disk knows it. When nothing was banned the exit status is 1.` + "\n" + e
 			}
 			if len(done.Bans) == 0 {
 				if !c.json {
-					fmt.Fprintln(cmd.ErrOrStderr(), "not banned:", strings.Join(append(args, ""), " "))
+					fmt.Fprintln(cmd.ErrOrStderr(), notBanned(request, args))
 				}
 				return errNo
 			}
@@ -92,6 +92,17 @@ and the disk knows it. When nothing was banned the exit status is 1.` + "\n" + e
 	command.Flags().BoolVar(&request.All, "all", false, "lift every ban")
 	command.Flags().StringVar(&request.Jail, "jail", "", `only bans of this jail ("manual": those by hand)`)
 	return command
+}
+
+func notBanned(r control.UnbanRequest, args []string) string {
+	text := "nobody is banned"
+	if len(args) > 0 {
+		text = "not banned: " + strings.Join(args, " ")
+	}
+	if r.Jail != "" {
+		text += " (by jail " + r.Jail + ")"
+	}
+	return text
 }
 
 // operator returns the address that the person at the keyboard is logged in

@@ -1,20 +1,31 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"band/internal/config"
+	"band/internal/jailtest"
+	"band/jails"
 )
 
 func (c *cli) check() *cobra.Command {
-	return &cobra.Command{
+	var tests string
+	command := &cobra.Command{
 		Use:   "check",
 		Short: "Validate the configuration",
 		Long: `Validate the configuration, as band --check does. It needs no daemon. Each error
-is a line with file, line and key; the exit status is then 2.` + "\n" + exitCodes,
+is a line with file, line and key; the exit status is then 2.
+
+With --tests it also runs the jail tests of a directory, files that hold a jail,
+a log and who is to be banned (docs/jails.md); when one fails the exit status is 1.` + "\n" + exitCodes,
 		Example: `  banctl check
+  banctl check --tests /etc/band/tests
   banctl --config ./etc check`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -38,6 +49,9 @@ is a line with file, line and key; the exit status is then 2.` + "\n" + exitCode
 			if err := problems(cmd, loaded, nil); err != nil {
 				return err
 			}
+			if tests != "" {
+				return runTests(cmd, tests, loaded)
+			}
 			if !c.json {
 				enabled := 0
 				for _, j := range loaded.Jails {
@@ -45,9 +59,44 @@ is a line with file, line and key; the exit status is then 2.` + "\n" + exitCode
 						enabled++
 					}
 				}
-				fmt.Fprintf(cmd.OutOrStdout(), "%s: no errors; %s, %d enabled\n", c.config, plural(len(loaded.Jails), "jail", "jails"), enabled)
+				where := c.config
+				if _, err := os.Stat(c.config); errors.Is(err, fs.ErrNotExist) {
+					where += " does not exist, the built-in values are used"
+				}
+				fmt.Fprintf(cmd.OutOrStdout(), "%s: no errors; %s, %d enabled\n", where, plural(len(loaded.Jails), "jail", "jails"), enabled)
 			}
 			return nil
 		},
 	}
+	command.Flags().StringVar(&tests, "tests", "", "run the jail tests in this directory")
+	return command
+}
+
+func runTests(cmd *cobra.Command, dir string, loaded *jails.Config) error {
+	fsys := os.DirFS(dir)
+	names, err := fs.Glob(fsys, "*"+jailtest.Suffix)
+	if err != nil {
+		return invalid{err}
+	}
+	if len(names) == 0 {
+		return invalid{fmt.Errorf("%s: no file is named *%s", dir, jailtest.Suffix)}
+	}
+	failed := 0
+	for _, name := range names {
+		diff, err := jailtest.Run(cmd.Context(), fsys, name, loaded)
+		if err != nil {
+			return invalid{err}
+		}
+		if diff == "" {
+			fmt.Fprintf(cmd.OutOrStdout(), "ok    %s\n", name)
+			continue
+		}
+		failed++
+		fmt.Fprintf(cmd.OutOrStdout(), "FAIL  %s\n        %s\n", name, strings.ReplaceAll(diff, "\n", "\n        "))
+	}
+	if failed > 0 {
+		fmt.Fprintf(cmd.ErrOrStderr(), "%d of %s failed\n", failed, plural(len(names), "test", "tests"))
+		return errNo
+	}
+	return nil
 }

@@ -2,10 +2,10 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -52,8 +52,7 @@ ever), failures, packets (dropped so far) and origin ("jail" or "manual").` + "\
 				fmt.Fprintln(cmd.OutOrStdout(), "nobody is banned")
 				return nil
 			}
-			table(cmd.OutOrStdout(), banRows(bans))
-			return nil
+			return table(cmd.OutOrStdout(), banRows(bans))
 		},
 	}
 	command.Flags().StringVar(&jail, "jail", "", "only the bans of this jail")
@@ -70,24 +69,29 @@ func banRows(bans []control.Ban) [][]string {
 	return rows
 }
 
-// changed prints what was done and what the operator must know about it.
+// changed prints what was done. That it is not in the kernel and on the disk yet
+// is an error.
 func changed(cmd *cobra.Command, asJSON bool, done control.Changed, word string) error {
 	if asJSON {
-		return printJSON(cmd.OutOrStdout(), done)
-	}
-	for _, b := range done.Bans {
-		line := word + " " + b.Unit.String()
-		if word == "banned" && b.Until == nil {
-			line += " for ever"
-		} else if word == "banned" {
-			line += " for " + left(b.Until)
-		} else {
-			line += " from " + b.Jail
+		if err := printJSON(cmd.OutOrStdout(), done); err != nil {
+			return err
 		}
-		fmt.Fprintln(cmd.OutOrStdout(), line)
+	} else {
+		for _, b := range done.Bans {
+			line := word + " " + b.Unit.String()
+			switch {
+			case word == "unbanned":
+				line += " from " + b.Jail
+			case b.Until == nil:
+				line += " for ever"
+			default:
+				line += " for " + left(b.Until)
+			}
+			fmt.Fprintln(cmd.OutOrStdout(), line)
+		}
 	}
 	if done.Warning != "" {
-		fmt.Fprintln(cmd.ErrOrStderr(), "warning:", strings.TrimSpace(done.Warning))
+		return errors.New(done.Warning)
 	}
 	return nil
 }

@@ -2,6 +2,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,7 +10,9 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -102,21 +105,28 @@ func newRoot() *cobra.Command {
 	flags.BoolVar(&c.json, "json", false, "print JSON, for programs")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return invalid{seeHelp(cmd, err)} })
 	for _, command := range []*cobra.Command{
-		c.status(), c.list(), c.show(), c.ban(), c.unban(), c.jails(), c.check(), c.version(),
+		c.status(), c.list(), c.show(), c.ban(), c.unban(), c.jails(), c.check(), c.test(), c.replay(), c.version(),
 	} {
 		root.AddCommand(command)
 	}
-	for _, command := range append(root.Commands(), root) {
-		if args := command.Args; args != nil {
-			command.Args = func(cmd *cobra.Command, given []string) error {
-				if err := args(cmd, given); err != nil {
-					return invalid{seeHelp(cmd, err)}
-				}
-				return nil
+	usageErrors(root)
+	return root
+}
+
+// usageErrors makes wrong arguments of a command, and of those below it, errors
+// of the usage.
+func usageErrors(command *cobra.Command) {
+	if args := command.Args; args != nil {
+		command.Args = func(cmd *cobra.Command, given []string) error {
+			if err := args(cmd, given); err != nil {
+				return invalid{seeHelp(cmd, err)}
 			}
+			return nil
 		}
 	}
-	return root
+	for _, c := range command.Commands() {
+		usageErrors(c)
+	}
 }
 
 func seeHelp(cmd *cobra.Command, err error) error {
@@ -152,9 +162,29 @@ func units(args []string) ([]control.Unit, error) {
 	return units, nil
 }
 
+// printJSON prints v with everything escaped that could do something to a
+// terminal: what an attacker wrote may be in it.
 func printJSON(w io.Writer, v any) error {
-	e := json.NewEncoder(w)
+	var raw bytes.Buffer
+	e := json.NewEncoder(&raw)
 	e.SetEscapeHTML(false)
 	e.SetIndent("", "  ")
-	return e.Encode(v)
+	if err := e.Encode(v); err != nil {
+		return err
+	}
+	_, err := io.WriteString(w, escapeJSON(raw.String()))
+	return err
+}
+
+// escapeJSON escapes what encoding/json leaves as it is and a terminal does not.
+func escapeJSON(text string) string {
+	var safe strings.Builder
+	for _, r := range text {
+		if r != '\n' && unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) {
+			fmt.Fprintf(&safe, `\u%04x`, r)
+		} else {
+			safe.WriteRune(r)
+		}
+	}
+	return safe.String()
 }

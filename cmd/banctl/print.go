@@ -10,12 +10,12 @@ import (
 )
 
 // table prints aligned columns; the first row is the heading.
-func table(w io.Writer, rows [][]string) {
+func table(w io.Writer, rows [][]string) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, row := range rows {
 		fmt.Fprintln(t, strings.Join(row, "\t"))
 	}
-	t.Flush()
+	return t.Flush()
 }
 
 // printable escapes what an attacker wrote, so that it cannot move the cursor,

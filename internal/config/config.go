@@ -2,6 +2,8 @@
 package config
 
 import (
+	"io/fs"
+
 	"band/jails"
 	"band/matcher"
 )
@@ -16,6 +18,10 @@ const (
 // Load reads the configuration in dir, which may be missing. What is wrong
 // with it is listed in the result.
 func Load(dir string) *jails.Config { return jails.Load(dir, checker{}) }
+
+// LoadFS is Load for the configuration directory that is the root of fsys; dir
+// only names it in what is wrong.
+func LoadFS(fsys fs.FS, dir string) *jails.Config { return jails.Parse(fsys, dir, checker{}) }
 
 // checker lets the matcher judge what the jail files say.
 type checker struct{}

@@ -57,6 +57,10 @@ type Daemon struct {
 	sources []*following
 	asks    chan func() // to be run by the deciding goroutine
 
+	// preferredRead is closed when the preferred sources have been caught up
+	// with: only then can be told what of the others counts.
+	preferredRead chan struct{}
+
 	// Of the deciding goroutine alone.
 	pipeline *pipeline.Pipeline
 	settled  bool // every source has been caught up with
@@ -79,6 +83,8 @@ func New(c Config) (*Daemon, error) {
 		board:    doctor.NewBoard(c.Log, c.Now),
 		pipeline: p,
 		asks:     make(chan func()),
+
+		preferredRead: make(chan struct{}),
 	}
 	for _, p := range c.Jails.Problems {
 		d.board.Raise(refused(p))
@@ -206,9 +212,14 @@ func (d *Daemon) decide(ctx context.Context, batches <-chan source.Batch, open f
 // take decides on a batch.
 func (d *Daemon) take(b source.Batch) {
 	s := d.source(b.Source)
-	d.carryOut(d.pipeline.Take(&s.Source, b.Records, b.Cursor, d.Now()))
+	decision := d.pipeline.Take(s.Source, b.Records, b.Cursor, d.Now())
+	d.carryOut(decision)
+	if decision.Doubtful > 0 {
+		d.board.Raise(forged(s.Name, decision.Doubtful))
+	}
+	d.watchClock(s)
 	if b.CaughtUp && !s.caughtUp {
-		s.caughtUp = true
+		s.caughtUp, s.Live = true, true
 		d.log.Info("source caught up", "source", s.Name, "records", s.Records)
 		d.settle()
 	}
@@ -236,15 +247,29 @@ func (d *Daemon) carryOut(decision pipeline.Decision) {
 	}
 }
 
-// settle lets the banner remove what the state does not know, as soon as
-// everything that happened before the start has been decided again: a crash may
-// have kept a ban from the disk that is in the kernel already.
+// settle does what waits for sources to be caught up with. The banner may remove
+// what the state does not know as soon as everything that happened before the
+// start has been decided again: a crash may have kept a ban from the disk that
+// is in the kernel already.
 func (d *Daemon) settle() {
-	if d.settled || slices.ContainsFunc(d.sources, func(s *following) bool { return !s.caughtUp }) {
+	if d.settled {
 		return
 	}
-	d.settled = true
-	d.banner.Settle()
+	behind := func(which func(*following) bool) bool {
+		return slices.ContainsFunc(d.sources, func(s *following) bool { return which(s) && !s.caughtUp })
+	}
+	if behind(func(s *following) bool { return s.preferred }) {
+		return
+	}
+	select {
+	case <-d.preferredRead:
+	default:
+		close(d.preferredRead)
+	}
+	if !behind(func(*following) bool { return true }) {
+		d.settled = true
+		d.banner.Settle()
+	}
 }
 
 // ask runs f between two batches, in the goroutine that decides.
@@ -267,12 +292,55 @@ func (d *Daemon) keepHouse() {
 	if d.settled {
 		d.pipeline.Forget(d.Now())
 	}
+	for _, name := range d.pipeline.Names() {
+		d.watchPreferred(d.pipeline.Jails[name])
+	}
 	if _, n := d.pipeline.Units(); n > 0 {
 		d.board.Raise(doctor.Finding{
 			Kind: doctor.UnitsEvicted, Severity: doctor.Warning,
 			Text:   fmt.Sprintf("more sources fail than can be tracked: %d with the fewest failures were forgotten", n),
 			Remedy: "nothing if this was a flood; attackers with several failures are still banned",
 		})
+	}
+}
+
+// watchClock compares the times that a source tells with the clock.
+func (d *Daemon) watchClock(s *following) {
+	f := doctor.Finding{
+		Kind: doctor.ClockDisagrees, Severity: doctor.Warning, Source: s.Name,
+		Remedy: "let FreeSWITCH and band run with the same time zone and clock (fsctl sync_clock, after the clock was set)",
+	}
+	switch {
+	case s.Offset != 0:
+		f.Text = fmt.Sprintf("its records tell another time zone's time; they are taken to be %v later", s.Offset)
+	case s.Skew.Abs() > clockTolerance:
+		f.Severity = doctor.Error
+		f.Text = fmt.Sprintf("its records are read %v after the time that they tell: bans are shorter by that, or over before they begin", s.Skew.Round(time.Second))
+	default:
+		d.board.Clear(doctor.ClockDisagrees, "", s.Name)
+		return
+	}
+	d.board.Raise(f)
+}
+
+// clockTolerance is how late a live record may be read.
+const clockTolerance = 2 * time.Minute
+
+// watchPreferred looks for failures that others of a jail's sources tell while
+// a preferred one, which should tell them too, is silent.
+func (d *Daemon) watchPreferred(j *pipeline.Jail) {
+	if j.Stats.Unconfirmed < 3 || d.Now().Sub(j.Stats.UnconfirmedSince) < housekeeping {
+		d.board.Clear(doctor.PreferredSilent, j.Name, "")
+		return
+	}
+	for _, s := range d.sources {
+		if s.preferred && slices.Contains(s.Jails(), j.Name) && s.file.State() == source.Open {
+			d.board.Raise(doctor.Finding{
+				Kind: doctor.PreferredSilent, Severity: doctor.Warning, Jail: j.Name,
+				Text:   fmt.Sprintf("failures show up in other logs and none in %s, which should have them: the others count again", s.Name),
+				Remedy: "look at the profile of that log in FreeSWITCH's logfile.conf.xml and reload mod_logfile; or remove the file",
+			})
+		}
 	}
 }
 
@@ -330,6 +398,18 @@ func (d *Daemon) storeHealth(h store.Health) {
 		})
 	}
 }
+
+// forged is the finding that doubtful failures make.
+func forged(source string, n int) doctor.Finding {
+	return doctor.Finding{
+		Kind: doctor.LogForged, Severity: doctor.Warning, Source: source, For: 24 * time.Hour,
+		Text:   fmt.Sprintf("callers write lines into this log that look like failures of others: %d were not counted the last time", n),
+		Remedy: "let FreeSWITCH write a dedicated log, into which they cannot write (docs/freeswitch.md)",
+	}
+}
+
+// closed is the After of sources that wait for none.
+var closed = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
 
 // refused is the finding that a problem of the configuration makes.
 func refused(p jails.Problem) doctor.Finding {

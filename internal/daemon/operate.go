@@ -12,8 +12,8 @@ import (
 
 	"band/banner"
 	"band/internal/control"
-	"band/internal/doctor"
 	"band/internal/pipeline"
+	"band/internal/source"
 	"band/matcher/counter"
 	"band/store"
 )
@@ -38,7 +38,7 @@ func (d *Daemon) Status(ctx context.Context) (control.Status, error) {
 			Jails: []control.JailStatus{}, Sources: []control.SourceStatus{},
 		}
 		inForce := make(map[string]int)
-		for _, b := range d.pipeline.InForce(d.Now()) {
+		for _, b := range d.enforced() {
 			inForce[b.Jail]++
 			s.Bans++
 		}
@@ -53,12 +53,8 @@ func (d *Daemon) Status(ctx context.Context) (control.Status, error) {
 			})
 		}
 		for _, src := range d.sources {
-			names := []string{}
-			for _, j := range src.Jails {
-				names = append(names, j.Name)
-			}
 			s.Sources = append(s.Sources, control.SourceStatus{
-				Name: src.Name, Jails: names, State: d.stateOf(src), Records: src.Records, LastRecord: optional(src.Last),
+				Name: src.Name, Jails: src.Jails(), State: d.stateOf(src), Records: src.Records, LastRecord: optional(src.Last),
 			})
 		}
 	})
@@ -66,10 +62,10 @@ func (d *Daemon) Status(ctx context.Context) (control.Status, error) {
 }
 
 func (d *Daemon) stateOf(s *following) string {
-	switch {
-	case d.board.Has(doctor.SourceMissing, "", s.Name):
+	switch state := s.file.State(); {
+	case state == source.Missing:
 		return "missing"
-	case d.board.Has(doctor.SourceUnreadable, "", s.Name):
+	case state == source.Unreadable:
 		return "unreadable"
 	case !s.caughtUp:
 		return "catching up"
@@ -82,11 +78,20 @@ func (d *Daemon) Bans(ctx context.Context) ([]control.Ban, error) {
 	packets := d.packets(ctx)
 	bans := []control.Ban{}
 	err := d.ask(ctx, func() {
-		for _, b := range d.pipeline.InForce(d.Now()) {
+		for _, b := range d.enforced() {
 			bans = append(bans, d.view(b, packets))
 		}
 	})
 	return bans, err
+}
+
+// enforced returns the bans in force, without those of jails that are not: the
+// kernel does not hold them.
+func (d *Daemon) enforced() []pipeline.Ban {
+	return slices.DeleteFunc(d.pipeline.InForce(d.Now()), func(b pipeline.Ban) bool {
+		_, ok := d.group(b.Jail)
+		return !ok
+	})
 }
 
 // packets returns what each element has dropped, nothing where the kernel does
@@ -125,7 +130,7 @@ func (d *Daemon) Explain(ctx context.Context, unit control.Unit) (control.Explan
 		var evidence []store.Failure
 		for _, b := range d.pipeline.Bans(unit.Prefix) {
 			evidence = append(evidence, b.Evidence...)
-			if b.InForce(d.Now()) {
+			if _, ok := d.group(b.Jail); ok && b.InForce(d.Now()) {
 				e.Bans = append(e.Bans, d.view(b, packets))
 			} else {
 				e.Past = append(e.Past, control.PastBan{Ban: d.view(b, nil), Lifted: !b.Lifted.IsZero()})
@@ -155,6 +160,9 @@ func (d *Daemon) Explain(ctx context.Context, unit control.Unit) (control.Explan
 // Ban implements [control.Backend].
 func (d *Daemon) Ban(ctx context.Context, r control.BanRequest) (control.Changed, error) {
 	changed := control.Changed{Bans: []control.Ban{}}
+	if err := valid(r.Units); err != nil {
+		return changed, err
+	}
 	if r.For < 0 || r.For > 0 && r.For < time.Second {
 		return changed, fmt.Errorf("%w: a ban lasts a second or more", control.ErrRefused)
 	}
@@ -212,6 +220,9 @@ func (d *Daemon) Unban(ctx context.Context, r control.UnbanRequest) (control.Cha
 	meant := func(key counter.Key) bool {
 		return (r.Jail == "" || r.Jail == key.Jail) && (r.All || covers(r.Units, key.Unit))
 	}
+	if err := valid(r.Units); err != nil {
+		return changed, err
+	}
 	err := d.ask(ctx, func() {
 		decision, lifted := d.pipeline.Unban(meant, d.Now())
 		d.carryOut(decision)
@@ -229,6 +240,14 @@ func (d *Daemon) Unban(ctx context.Context, r control.UnbanRequest) (control.Cha
 	return changed, nil
 }
 
+// valid refuses what is no address or prefix: null, in JSON.
+func valid(units []control.Unit) error {
+	if slices.ContainsFunc(units, func(u control.Unit) bool { return !u.IsValid() }) {
+		return fmt.Errorf("%w: not an address or prefix", control.ErrRefused)
+	}
+	return nil
+}
+
 // covers reports whether a unit covers one of the addresses or lies within one
 // of the prefixes that were named.
 func covers(named []control.Unit, unit netip.Prefix) bool {
@@ -240,15 +259,16 @@ func covers(named []control.Unit, unit netip.Prefix) bool {
 // wait returns when everything decided so far is in the kernel and on the
 // disk, or a warning where it is not.
 func (d *Daemon) wait(ctx context.Context) string {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
 	var warnings []string
-	if err := d.banner.Sync(ctx); err != nil {
-		warnings = append(warnings, fmt.Sprintf("not in the kernel yet: %v", err))
+	try := func(text string, sync func(context.Context) error) {
+		ctx, cancel := context.WithTimeout(ctx, patience)
+		defer cancel()
+		if err := sync(ctx); err != nil {
+			warnings = append(warnings, fmt.Sprintf("%s: %v", text, err))
+		}
 	}
-	if err := d.store.Sync(ctx); err != nil {
-		warnings = append(warnings, fmt.Sprintf("in force, but a restart would forget it: %v", err))
-	}
+	try("not in the kernel yet", d.banner.Sync)
+	try("in force, but a restart would forget it", d.store.Sync)
 	return strings.Join(warnings, "; ")
 }
 

@@ -3,6 +3,7 @@ package daemon
 import (
 	"fmt"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -14,9 +15,10 @@ import (
 
 // following is a source and how far it has come.
 type following struct {
-	pipeline.Source
-	file     *source.File
-	caughtUp bool // with what it held at the start
+	*pipeline.Source
+	file      *source.File
+	preferred bool
+	caughtUp  bool // with what it held at the start
 }
 
 // findSources adds the sources that are not followed yet and returns them;
@@ -32,14 +34,15 @@ func (d *Daemon) findSources(later bool) (added []*following, err error) {
 				return added, fmt.Errorf("jail %s: source %s: %w", j.Name, s.File, err)
 			}
 			for _, path := range paths {
-				if known := d.source(path); known == nil {
-					s, err := d.follow(j, path, later)
-					if err != nil {
+				known := d.source(path)
+				if known == nil {
+					if known, err = d.follow(j, path, s.Preferred, later); err != nil {
 						return added, err
 					}
-					added = append(added, s)
-				} else if !slices.Contains(known.Jails, j) {
-					known.Jails = append(known.Jails, j)
+					added = append(added, known)
+				}
+				if !slices.Contains(known.Jails(), j.Name) {
+					known.Watch(j, s.Preferred)
 				}
 			}
 		}
@@ -64,29 +67,48 @@ func (d *Daemon) matching(path string) ([]string, error) {
 	}
 	rotated := func(path string) bool {
 		return slices.ContainsFunc(matches, func(of string) bool {
-			return strings.HasPrefix(path, of+".") || strings.HasPrefix(path, of+"-")
+			suffix, ok := strings.CutPrefix(path, of)
+			return ok && rotatedSuffix.MatchString(suffix)
 		})
 	}
-	return slices.DeleteFunc(slices.Clone(matches), rotated), nil
+	return slices.DeleteFunc(slices.Clone(matches), func(path string) bool {
+		return rotated(path) || linked(matches, path)
+	}), nil
 }
 
-func (d *Daemon) follow(j *pipeline.Jail, path string, later bool) (*following, error) {
+// rotatedSuffix is what rotation appends to a name: a number or a date.
+var rotatedSuffix = regexp.MustCompile(`^[.-]\d[\d.-]*(\.gz)?$`)
+
+// linked reports whether path is a link to another of paths.
+func linked(paths []string, path string) bool {
+	target, err := filepath.EvalSymlinks(path)
+	return err == nil && target != path && slices.Contains(paths, target)
+}
+
+func (d *Daemon) follow(j *pipeline.Jail, path string, preferred, later bool) (*following, error) {
 	format, err := matcher.FormatNamed(j.Format)
 	if err != nil {
 		return nil, fmt.Errorf("jail %s: %w", j.Name, err)
 	}
-	file, err := source.NewFile(source.FileConfig{
-		Path: path, Format: format, Cursor: d.pipeline.Cursor(path), Since: d.started.Add(-j.FindTime), New: later,
-		Log: d.log, Board: d.board,
-	})
-	if err != nil {
+	via := source.ViaFile
+	if preferred {
+		via = source.ViaPreferred
+	}
+	s := &following{preferred: preferred}
+	if s.Source, err = d.pipeline.NewSource(path, via, time.Local); err != nil {
 		return nil, err
 	}
-	s := &following{
-		Source: pipeline.Source{
-			Name: path, Via: source.ViaFile, Jails: []*pipeline.Jail{j}, Clock: matcher.NewClock(time.Local),
-		},
-		file: file,
+	config := source.FileConfig{
+		Path: path, Format: format, Cursor: s.Cursor(), Since: d.started.Add(-j.FindTime), New: later,
+		Optional: preferred, Log: d.log, Board: d.board,
+	}
+	if preferred {
+		config.After = closed
+	} else {
+		config.After = d.preferredRead
+	}
+	if s.file, err = source.NewFile(config); err != nil {
+		return nil, err
 	}
 	d.sources = append(d.sources, s)
 	return s, nil

@@ -29,6 +29,9 @@ const (
 	SourceMissing    Kind = "source-missing"    // a source does not exist
 	SourceUnreadable Kind = "source-unreadable" // a source cannot be read
 	SourceTruncated  Kind = "source-truncated"  // records may have been lost
+	ClockDisagrees   Kind = "clock-disagrees"   // a source tells another time than ours
+	LogForged        Kind = "log-forged"        // callers write lines that look like failures of others
+	PreferredSilent  Kind = "preferred-silent"  // a log that should tell of failures does not
 	StateDamaged     Kind = "state-damaged"     // a part of the state was lost
 	StateFailing     Kind = "state-failing"     // the state cannot be written
 	StateSlow        Kind = "state-slow"        // the disk takes long
@@ -100,14 +103,6 @@ func (b *Board) Clear(kind Kind, jail, source string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.end(place{kind, jail, source})
-}
-
-// Has reports whether the finding of that kind, jail and source is true now.
-func (b *Board) Has(kind Kind, jail, source string) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	_, has := b.findings[place{kind, jail, source}]
-	return has
 }
 
 // Expire ends the findings whose time is over.

@@ -3,6 +3,7 @@ package pipeline
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"band/jails"
@@ -13,8 +14,9 @@ import (
 // A Jail is an enabled jail at work.
 type Jail struct {
 	jails.Jail
-	Stats    JailStats
-	patterns []*matcher.Pattern
+	Stats     JailStats
+	patterns  []*matcher.Pattern
+	preferred []*Source
 }
 
 // JailStats is what a jail has seen since the start.
@@ -22,8 +24,14 @@ type JailStats struct {
 	Records   uint64
 	Failures  uint64 // counted ones
 	Exempt    uint64 // those of hosts that are never counted
+	Passed    uint64 // those that a preferred source tells better
 	Banned    uint64 // bans decided
 	LastMatch time.Time
+
+	// Unconfirmed are the failures, and the time of the first, that other
+	// sources told since a preferred one fell silent.
+	Unconfirmed      int
+	UnconfirmedSince time.Time
 }
 
 func newJail(j jails.Jail) (*Jail, error) {
@@ -51,9 +59,42 @@ func (j *Jail) match(message []byte) (*matcher.Pattern, matcher.Match, bool) {
 	return nil, matcher.Match{}, false
 }
 
+// writtenWithin is how long a preferred source may be quiet before what other
+// sources tell counts again. Every registration of an honest phone leaves a
+// record, so that silence of this length means that nobody writes.
+const writtenWithin = 10 * time.Minute
+
+// prefersOther reports whether a failure that s tells is to be told by a
+// preferred source of the jail, which is being written.
+func (j *Jail) prefersOther(s *Source, at time.Time) bool {
+	if len(j.preferred) == 0 || slices.Contains(j.preferred, s) {
+		return false
+	}
+	for _, p := range j.preferred {
+		if !p.Last.IsZero() && at.Sub(p.Last) <= writtenWithin {
+			return true
+		}
+	}
+	j.Stats.Unconfirmed++
+	if j.Stats.UnconfirmedSince.IsZero() {
+		j.Stats.UnconfirmedSince = at
+	}
+	return false
+}
+
+// heard notes that a source of the jail is being written.
+func (j *Jail) heard(s *Source) {
+	if slices.Contains(j.preferred, s) {
+		j.Stats.Unconfirmed, j.Stats.UnconfirmedSince = 0, time.Time{}
+	}
+}
+
 // threshold is what the jail tolerates.
-func (j *Jail) threshold() counter.Threshold {
-	return counter.Threshold{MaxRetry: j.MaxRetry, FindTime: j.FindTime}
+func (j *Jail) threshold() threshold {
+	return threshold{
+		Threshold: counter.Threshold{MaxRetry: j.MaxRetry, FindTime: j.FindTime},
+		distinct:  j.Distinct == "user",
+	}
 }
 
 // unit returns what is counted and banned for a host.

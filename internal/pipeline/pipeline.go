@@ -33,6 +33,10 @@ type Pipeline struct {
 	Jails map[string]*Jail // by name, enabled ones only
 	Local local.Addresses  // never counted; to be renewed by the owner
 
+	// Matched, where it is set, is told every failure of a host that is not
+	// exempt, whether it counts or its unit is banned already.
+	Matched func(f *store.Failure)
+
 	state *state
 	allow *bart.Lite
 }
@@ -66,9 +70,6 @@ func (p *Pipeline) Apply(b store.Batch) { p.state.apply(b) }
 // Dump yields batches that make a Pipeline that knows nothing know the same.
 func (p *Pipeline) Dump() iter.Seq[store.Batch] { return p.state.dump() }
 
-// Cursor returns the position of a source, nil where none is known.
-func (p *Pipeline) Cursor(source string) json.RawMessage { return p.state.cursors[source] }
-
 // Known returns the names of the sources whose position is known, sorted.
 func (p *Pipeline) Known() []string { return slices.Sorted(maps.Keys(p.state.cursors)) }
 
@@ -82,21 +83,12 @@ func (p *Pipeline) Units() (tracked int, evicted uint64) {
 	return p.state.counter.Len(), p.state.counter.Evicted()
 }
 
-// A Source is a stream of records that one or several jails watch.
-type Source struct {
-	Name    string
-	Via     string // its kind
-	Jails   []*Jail
-	Clock   *matcher.Clock
-	Records uint64
-	Last    time.Time // of the last record that told its time
-}
-
 // A Decision is what one step changed.
 type Decision struct {
-	Batch store.Batch   // for the store
-	Bans  []store.Ban   // decided, in order; some may be over already
-	Keys  []counter.Key // whose ban in force may have changed
+	Batch    store.Batch   // for the store
+	Bans     []store.Ban   // decided, in order; some may be over already
+	Keys     []counter.Key // whose ban in force may have changed
+	Doubtful int           // failures that were not counted because they look forged
 
 	now time.Time
 }
@@ -106,51 +98,83 @@ type Decision struct {
 // than now.
 func (p *Pipeline) Take(s *Source, records []matcher.Record, cursor json.RawMessage, now time.Time) Decision {
 	d := Decision{now: now}
+	s.canary.learn(records)
+	if s.Live {
+		s.clock.Near(now)
+	}
 	for _, r := range records {
 		p.record(&d, s, r)
 	}
 	s.Records += uint64(len(records))
-	if n := len(records); n > 0 {
-		if at, ok := s.Clock.Time(records[n-1].Stamp); ok {
-			s.Last = at
-		}
+	if s.Live && len(records) > 0 && !s.Last.IsZero() {
+		s.learn(s.Last, now)
 	}
 	if cursor != nil {
-		d.Batch.Cursors = map[string]json.RawMessage{s.Name: cursor}
-		p.state.cursors[s.Name] = cursor
+		s.at = cursor
+		d.Batch.Cursors = map[string]json.RawMessage{s.Name: s.position()}
+		p.state.cursors[s.Name] = d.Batch.Cursors[s.Name]
 	}
 	return d
 }
 
 func (p *Pipeline) record(d *Decision, s *Source, r matcher.Record) {
-	for _, j := range s.Jails {
+	n, ok := s.neighbour(r)
+	if ok {
+		s.Last = n.Time
+		for _, j := range s.jails {
+			j.heard(s)
+		}
+	}
+	var failures []*store.Failure
+	for _, j := range s.jails {
 		j.Stats.Records++
-		if r.Message == nil {
-			continue
+		if f := p.match(d, s, j, r, n.Time); f != nil {
+			failures = append(failures, f)
 		}
-		pattern, match, ok := j.match(r.Message)
-		if !ok {
-			continue
+	}
+	accepted, doubtful := s.canary.take(n, ok, failures)
+	d.Doubtful += doubtful
+	for _, f := range accepted {
+		if j, ok := p.Jails[f.Jail]; ok {
+			p.failure(d, s, j, f)
 		}
-		at, dated := s.Clock.Time(r.Stamp)
-		if !dated || at.After(d.now) {
-			at = d.now
-		}
-		j.Stats.LastMatch = at
-		if p.Exempt(match.Host) != "" {
-			j.Stats.Exempt++
-			continue
-		}
-		p.failure(d, j, &store.Failure{
-			Jail: j.Name, Unit: p.unit(j, match.Host), Host: match.Host,
-			Kind: pattern.Kind, Via: s.Via, Time: at,
-			Pattern: pattern.Name, User: cut(match.User, userLength), Record: excerpt(r.Text),
-		})
+	}
+}
+
+// match returns the failure that a record is to a jail, nil where it is none
+// or its host is never counted.
+func (p *Pipeline) match(d *Decision, s *Source, j *Jail, r matcher.Record, at time.Time) *store.Failure {
+	if r.Message == nil {
+		return nil
+	}
+	pattern, match, ok := j.match(r.Message)
+	if !ok {
+		return nil
+	}
+	if at.IsZero() || at.After(d.now) {
+		at = d.now
+	}
+	j.Stats.LastMatch = at
+	if p.Exempt(match.Host) != "" {
+		j.Stats.Exempt++
+		return nil
+	}
+	return &store.Failure{
+		Jail: j.Name, Unit: p.unit(j, match.Host), Host: match.Host,
+		Kind: pattern.Kind, Via: s.Via, Time: at,
+		Pattern: pattern.Name, User: cut(match.User, userLength), Record: excerpt(r.Text),
 	}
 }
 
 // failure counts a failure and bans its unit where that reaches the threshold.
-func (p *Pipeline) failure(d *Decision, j *Jail, f *store.Failure) {
+func (p *Pipeline) failure(d *Decision, s *Source, j *Jail, f *store.Failure) {
+	if j.prefersOther(s, f.Time) {
+		j.Stats.Passed++
+		return
+	}
+	if p.Matched != nil {
+		p.Matched(f)
+	}
 	key := counter.Key{Jail: j.Name, Unit: f.Unit}
 	if b := p.state.current(key); b != nil && b.covers(f.Time) {
 		return // it is banned for the like already
@@ -305,11 +329,11 @@ func (p *Pipeline) unit(j *Jail, host netip.Addr) netip.Prefix {
 
 // threshold returns what the jail tolerates; of one that is not at work any
 // more the built-in values, for what is still known of it.
-func (p *Pipeline) threshold(name string) counter.Threshold {
+func (p *Pipeline) threshold(name string) threshold {
 	if j, ok := p.Jails[name]; ok {
 		return j.threshold()
 	}
-	return counter.Threshold{MaxRetry: 5, FindTime: 10 * time.Minute}
+	return threshold{Threshold: counter.Threshold{MaxRetry: 5, FindTime: 10 * time.Minute}}
 }
 
 // excerpt shortens a record to what an operator needs to see. The end is kept

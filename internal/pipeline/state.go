@@ -13,6 +13,7 @@ import (
 
 const (
 	keepHistory   = 30 * 24 * time.Hour // how long a ban that is over is remembered
+	keepEvidence  = 24 * time.Hour      // and how long its records are
 	bansPerKey    = 10                  // how many bans of one unit by one jail are
 	dumpBatchSize = 500                 // events in one line of a snapshot
 )
@@ -23,7 +24,13 @@ type state struct {
 	cursors   map[string]json.RawMessage
 	counter   *counter.Counter[*store.Failure]
 	bans      map[counter.Key][]*Ban // oldest first
-	threshold func(jail string) counter.Threshold
+	threshold func(jail string) threshold
+}
+
+// threshold is what a jail tolerates.
+type threshold struct {
+	counter.Threshold
+	distinct bool // only failures of different users add up
 }
 
 // A Ban is a ban and, where that happened, when it was lifted by hand.
@@ -35,7 +42,7 @@ type Ban struct {
 // Key returns what the ban is of.
 func (b *Ban) Key() counter.Key { return counter.Key{Jail: b.Jail, Unit: b.Unit} }
 
-func newState(threshold func(jail string) counter.Threshold) *state {
+func newState(threshold func(jail string) threshold) *state {
 	return &state{
 		cursors:   make(map[string]json.RawMessage),
 		counter:   counter.New[*store.Failure](counter.DefaultCapacity),
@@ -47,6 +54,14 @@ func newState(threshold func(jail string) counter.Threshold) *state {
 // InForce reports whether the ban holds at time t.
 func (b *Ban) InForce(t time.Time) bool {
 	return b.Lifted.IsZero() && (b.Until.IsZero() || t.Before(b.Until))
+}
+
+// end returns when the ban was or will be over; zero is never.
+func (b *Ban) end() time.Time {
+	if !b.Lifted.IsZero() {
+		return b.Lifted
+	}
+	return b.Until
 }
 
 // covers reports whether a failure at time t belongs to the ban: it happened
@@ -97,13 +112,22 @@ func (s *state) apply(b store.Batch) {
 // fail counts a failure and reports whether it reached the jail's threshold,
 // and the time of the newest of those that did.
 func (s *state) fail(f *store.Failure) (last time.Time, reached bool) {
-	return s.counter.Add(counter.Key{Jail: f.Jail, Unit: f.Unit},
-		counter.Window{Kind: f.Kind, Via: f.Via}, f.Time, f, s.threshold(f.Jail))
+	counted := counter.Failure[*store.Failure]{
+		Window: counter.Window{Kind: f.Kind, Via: f.Via}, Time: f.Time, Evidence: f,
+	}
+	threshold := s.threshold(f.Jail)
+	if threshold.distinct {
+		counted.Distinct = f.User
+	}
+	return s.counter.Add(counter.Key{Jail: f.Jail, Unit: f.Unit}, counted, threshold.Threshold)
 }
 
 func (s *state) ban(b store.Ban) {
 	key := counter.Key{Jail: b.Jail, Unit: b.Unit}
 	s.counter.Clear(key)
+	if before := s.current(key); before != nil && before.InForce(b.Since) {
+		before.Until = b.Since // only the newest is ever in force
+	}
 	bans := append(s.bans[key], &Ban{Ban: b})
 	s.bans[key] = bans[max(0, len(bans)-bansPerKey):]
 }
@@ -121,8 +145,13 @@ func (s *state) lift(l store.Lift) {
 func (s *state) forget(t time.Time) {
 	for key, bans := range s.bans {
 		bans = slices.DeleteFunc(bans, func(b *Ban) bool {
-			return !b.InForce(t) && b.Since.Before(t.Add(-keepHistory)) && b.Until.Before(t.Add(-keepHistory))
+			return !b.InForce(t) && b.end().Before(t.Add(-keepHistory))
 		})
+		for _, b := range bans {
+			if !b.InForce(t) && b.end().Before(t.Add(-keepEvidence)) {
+				b.Evidence = nil
+			}
+		}
 		if len(bans) == 0 {
 			delete(s.bans, key)
 		} else {
@@ -159,7 +188,8 @@ func (s *state) events() iter.Seq[store.Event] {
 	return func(yield func(store.Event) bool) {
 		for key, bans := range s.bans {
 			for _, b := range bans {
-				if !yield(store.Event{Ban: &b.Ban}) {
+				copied := b.Ban
+				if !yield(store.Event{Ban: &copied}) {
 					return
 				}
 				if !b.Lifted.IsZero() && !yield(store.Event{Lift: &store.Lift{Jail: key.Jail, Unit: key.Unit, At: b.Lifted}}) {
@@ -169,7 +199,7 @@ func (s *state) events() iter.Seq[store.Event] {
 		}
 		for key := range s.counter.Keys() {
 			for _, f := range s.counter.Failures(key) {
-				failure := store.Failure{Jail: key.Jail, Unit: key.Unit, Kind: f.Window.Kind, Via: f.Window.Via, Time: f.Time}
+				failure := store.Failure{Jail: key.Jail, Unit: key.Unit, Kind: f.Window.Kind, Via: f.Window.Via, Time: f.Time, User: f.Distinct}
 				if f.Evidence != nil {
 					failure = *f.Evidence
 				}

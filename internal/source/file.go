@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -25,6 +26,12 @@ type FileConfig struct {
 	// New says that the file appeared while the daemon ran: it is read from
 	// its beginning.
 	New bool
+	// After is closed when batches may be sent: when sources whose word counts
+	// more have been caught up with.
+	After <-chan struct{}
+	// Optional says that the file need not exist: that it is missing is only
+	// worth a finding once it was there.
+	Optional bool
 
 	Log   *slog.Logger
 	Board *doctor.Board
@@ -34,12 +41,14 @@ type FileConfig struct {
 type File struct {
 	config   FileConfig
 	follower *follow.Follower
+	observer *observer
 }
 
 // NewFile returns a File that has not been opened. A cursor that cannot be
 // read is an error.
 func NewFile(c FileConfig) (*File, error) {
-	f := follow.Config{Path: c.Path, New: c.New, Log: c.Log, Observer: observer{c}}
+	o := &observer{FileConfig: c}
+	f := follow.Config{Path: c.Path, New: c.New, Log: c.Log, Observer: o}
 	if c.Cursor != nil {
 		if err := json.Unmarshal(c.Cursor, &f.From); err != nil {
 			return nil, fmt.Errorf("read the cursor of %s: %w", c.Path, err)
@@ -50,8 +59,11 @@ func NewFile(c FileConfig) (*File, error) {
 			return dated && at.Before(c.Since), dated
 		}
 	}
-	return &File{config: c, follower: follow.New(f)}, nil
+	return &File{config: c, follower: follow.New(f), observer: o}, nil
 }
+
+// State tells whether the file can be read now. It is safe for concurrent use.
+func (f *File) State() State { return State(f.observer.state.Load()) }
 
 // Ready is closed when the file is open or was found to be missing.
 func (f *File) Ready() <-chan struct{} { return f.follower.Ready() }
@@ -74,7 +86,12 @@ func (f *File) Run(ctx context.Context, out chan<- Batch) error {
 			if len(batch.Records) == 0 && !batch.CaughtUp {
 				continue
 			}
-			batch.Source, batch.Via = f.config.Path, ViaFile
+			batch.Source = f.config.Path
+			select {
+			case <-f.config.After:
+			case <-ctx.Done():
+				return nil
+			}
 			select {
 			case out <- batch:
 			case <-ctx.Done():
@@ -102,17 +119,22 @@ type begun struct {
 func (f *framing) add(chunk follow.Chunk) (Batch, error) {
 	var b Batch
 	if chunk.NewFile { // the old file ends here, and with it its last record
+		torn := f.framer.Torn()
 		b.Records = f.drain(b.Records, f.framer.Flush)
+		if torn { // half an address is not an address
+			b.Records[len(b.Records)-1].Message = nil
+		}
 	}
 	end, position := f.position(b.Records)
 
+	f.forget(f.read - matcher.LineStart) // no record can still end before
 	f.chunks = append(f.chunks, begun{chunk, f.read})
 	f.read += int64(len(chunk.Data))
 	if len(chunk.Data) > 0 {
 		f.framer.Push(chunk.Data)
 	}
 	b.Records = f.drain(b.Records, f.framer.Next)
-	if chunk.Settled {
+	if chunk.Settled && !f.framer.Torn() {
 		b.Records = f.drain(b.Records, f.framer.Flush)
 	}
 	if n := len(b.Records); n > 0 && b.Records[n-1].End > end {
@@ -135,30 +157,44 @@ func (f *framing) drain(records []matcher.Record, next func() (matcher.Record, b
 	return records
 }
 
-// position returns the end of the last record in the stream and in its file,
-// and lets go of the chunks before it.
+// position returns the end of the last record in the stream and in its file.
 func (f *framing) position(records []matcher.Record) (int64, *follow.Position) {
 	if len(records) == 0 {
 		return 0, nil
 	}
 	end := records[len(records)-1].End
-	for len(f.chunks) > 1 && f.chunks[1].at <= end {
-		f.chunks = f.chunks[1:]
-	}
+	f.forget(end)
 	p := f.chunks[0].At(int(end - f.chunks[0].at))
 	return end, &p
 }
 
-// observer turns what befalls the file into findings.
-type observer struct{ FileConfig }
+// forget lets go of the chunks that end before an offset in the stream.
+func (f *framing) forget(before int64) {
+	for len(f.chunks) > 1 && f.chunks[1].at <= before {
+		f.chunks = f.chunks[1:]
+	}
+}
 
-func (o observer) Opened(path string, inode uint64) {
+// observer turns what befalls the file into findings.
+type observer struct {
+	FileConfig
+	state atomic.Int32 // a State
+	seen  atomic.Bool  // the file was open once
+}
+
+func (o *observer) Opened(path string, inode uint64) {
+	o.state.Store(int32(Open))
+	o.seen.Store(true)
 	o.Log.Info("source opened", "source", o.Path, "file", path, "inode", inode)
 	o.Board.Clear(doctor.SourceMissing, "", o.Path)
 	o.Board.Clear(doctor.SourceUnreadable, "", o.Path)
 }
 
-func (o observer) Missing(err error) {
+func (o *observer) Missing(err error) {
+	o.state.Store(int32(Missing))
+	if o.Optional && !o.seen.Load() {
+		return
+	}
 	o.Board.Raise(doctor.Finding{
 		Kind: doctor.SourceMissing, Severity: doctor.Warning, Source: o.Path,
 		Text:   fmt.Sprintf("the log does not exist: %v", err),
@@ -166,7 +202,8 @@ func (o observer) Missing(err error) {
 	})
 }
 
-func (o observer) Unreadable(err error) {
+func (o *observer) Unreadable(err error) {
+	o.state.Store(int32(Unreadable))
 	o.Board.Raise(doctor.Finding{
 		Kind: doctor.SourceUnreadable, Severity: doctor.Error, Source: o.Path,
 		Text:   fmt.Sprintf("the log cannot be read: %v", err),
@@ -174,16 +211,16 @@ func (o observer) Unreadable(err error) {
 	})
 }
 
-func (o observer) Truncated(path string) {
+func (o *observer) Truncated(path string) {
 	o.lost("the log was truncated; what had not been read by then is lost",
 		"rotate by renaming (logrotate without copytruncate), which loses nothing")
 }
 
-func (o observer) Lost(path, text string) {
+func (o *observer) Lost(path, text string) {
 	o.lost(text, "look at the rotated logs with banctl replay")
 }
 
-func (o observer) lost(text, remedy string) {
+func (o *observer) lost(text, remedy string) {
 	o.Board.Raise(doctor.Finding{
 		Kind: doctor.SourceTruncated, Severity: doctor.Warning, Source: o.Path, Text: text, Remedy: remedy, For: 24 * time.Hour,
 	})

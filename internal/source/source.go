@@ -9,7 +9,6 @@ import (
 // A Batch is what one source read, in order.
 type Batch struct {
 	Source  string           // its name: the path of a file
-	Via     string           // its kind: "file"
 	Records []matcher.Record // complete ones only
 	// Cursor is the position behind the last of Records, to be handed back
 	// when the source is opened again; nil where it did not move.
@@ -19,5 +18,20 @@ type Batch struct {
 	CaughtUp bool
 }
 
-// Via of the kinds of sources.
-const ViaFile = "file"
+// The kinds of sources, by which failures are counted apart: the same attempt
+// may show up in each.
+const (
+	ViaFile      = "file"
+	ViaPreferred = "preferred file"
+)
+
+// State tells whether a source can be read.
+type State int
+
+// The states of a source.
+const (
+	Opening State = iota
+	Open
+	Missing
+	Unreadable
+)

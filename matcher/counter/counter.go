@@ -10,9 +10,11 @@ import (
 	"time"
 )
 
-// DefaultCapacity is how many units are tracked at once: 200,000 of them with
-// one failure each take less than 100 MB, and no attack that matters needs
-// more, because a unit that keeps failing is never the first to be forgotten.
+// DefaultCapacity is how many units are tracked at once. When there are more,
+// those go first that have not failed for a findtime, then those that failed
+// once, the least recently seen before the others. Units that failed more often
+// never take more than three quarters of the room, so that a new one has the
+// time to fail again.
 const DefaultCapacity = 200_000
 
 // evidencePerWindow is how many failures of a window keep their evidence.
@@ -46,11 +48,16 @@ type Threshold struct {
 	FindTime time.Duration
 }
 
-// A Failure is one counted failure and, for the newest few of a window, its
-// evidence; older ones have the zero E.
+// A Failure is one counted failure.
 type Failure[E any] struct {
-	Window   Window
-	Time     time.Time
+	Window Window
+	Time   time.Time // to the microsecond
+	// Distinct, where it is not empty, is what failures of the window must
+	// differ in to add up: of those with the same text only the one that arrived
+	// last is kept.
+	Distinct string
+	// Evidence is kept for the newest few of a window, and the zero E for those
+	// before.
 	Evidence E
 }
 
@@ -86,7 +93,8 @@ type window[E any] struct {
 
 type failure[E any] struct {
 	time     int64 // Unix microseconds
-	evidence *E    // nil where it was dropped
+	distinct string
+	evidence *E // nil where it was dropped
 }
 
 // New returns an empty Counter that tracks at most capacity units.
@@ -99,25 +107,33 @@ func New[E any](capacity int) *Counter[E] {
 	}
 }
 
-// Add counts a failure of key at time t and reports whether the window now
-// holds MaxRetry failures within FindTime of each other, t being one of them;
-// last is then the time of the newest of those.
-func (c *Counter[E]) Add(key Key, name Window, t time.Time, evidence E, th Threshold) (last time.Time, reached bool) {
-	u := c.touch(key)
-	w := u.window(name)
-	limit := max(2*th.MaxRetry-1, 1)
-	if over := len(w.failures) + 1 - limit; over > 0 {
-		w.failures = slices.Delete(w.failures, 0, over)
-		u.failures -= over
-	}
-	w.failures = append(w.failures, failure[E]{time: t.UnixMicro(), evidence: &evidence})
-	u.failures++
+// Add counts a failure of key and reports whether its window now holds MaxRetry
+// failures within FindTime of each other, f being one of them; last is then the
+// time of the newest of those.
+func (c *Counter[E]) Add(key Key, f Failure[E], th Threshold) (last time.Time, reached bool) {
+	u := c.touch(key, f.Time.Add(-th.FindTime))
+	w := u.window(f.Window)
+	before := len(w.failures)
+	w.makeRoom(max(2*th.MaxRetry-1, 1), f.Distinct)
+	w.failures = append(w.failures, failure[E]{f.Time.UnixMicro(), f.Distinct, &f.Evidence})
 	w.dropOldEvidence()
+	u.failures += len(w.failures) - before
 	if u.failures > 1 && !u.often {
 		c.promote(u)
 	}
 	micros, reached := c.reached(w.failures, th)
 	return time.UnixMicro(micros).UTC(), reached
+}
+
+// makeRoom removes what one more failure displaces: the one that it is not
+// distinct from, and the oldest arrivals over the limit.
+func (w *window[E]) makeRoom(limit int, distinct string) {
+	if distinct != "" {
+		w.failures = slices.DeleteFunc(w.failures, func(f failure[E]) bool { return f.distinct == distinct })
+	}
+	if over := len(w.failures) + 1 - limit; over > 0 {
+		w.failures = slices.Delete(w.failures, 0, over)
+	}
 }
 
 // reached looks for MaxRetry failures within FindTime that include the newest
@@ -153,15 +169,15 @@ func (c *Counter[E]) Clear(key Key) {
 }
 
 // Forget drops the units that were not seen to fail at or after the time that
-// stale names for their jail. Its cost is the number of units dropped.
+// stale names for their jail.
 func (c *Counter[E]) Forget(stale func(jail string) time.Time) {
 	for _, l := range []*list.List{c.once, c.often} {
-		for e := l.Front(); e != nil; e = l.Front() {
-			u := e.Value.(*unit[E])
-			if !u.newest().Before(stale(u.key.Jail)) {
-				break
+		for e := l.Front(); e != nil; {
+			u, next := e.Value.(*unit[E]), e.Next()
+			if u.newest().Before(stale(u.key.Jail)) {
+				c.remove(e)
 			}
-			c.remove(e)
+			e = next
 		}
 	}
 }
@@ -177,7 +193,7 @@ func (c *Counter[E]) Failures(key Key) []Failure[E] {
 	all := make([]Failure[E], 0, u.failures)
 	for _, w := range u.windows {
 		for _, f := range w.failures {
-			out := Failure[E]{Window: w.name, Time: time.UnixMicro(f.time).UTC()}
+			out := Failure[E]{Window: w.name, Time: time.UnixMicro(f.time).UTC(), Distinct: f.distinct}
 			if f.evidence != nil {
 				out.Evidence = *f.evidence
 			}
@@ -222,24 +238,34 @@ func (c *Counter[E]) Len() int { return len(c.units) }
 func (c *Counter[E]) Evicted() uint64 { return c.evicted }
 
 // touch returns the unit of key as the most recently seen of its list, making
-// room for it first where it is new.
-func (c *Counter[E]) touch(key Key) *unit[E] {
+// room for it first where it is new; what failed before stale adds up with
+// nothing any more.
+func (c *Counter[E]) touch(key Key, stale time.Time) *unit[E] {
 	if e, ok := c.units[key]; ok {
 		u := e.Value.(*unit[E])
 		c.listOf(u).MoveToBack(e)
 		return u
 	}
 	if len(c.units) >= c.capacity {
-		victim := c.once.Front()
-		if victim == nil {
-			victim = c.often.Front()
-		}
-		c.remove(victim)
+		c.remove(c.victim(stale))
 		c.evicted++
 	}
 	u := &unit[E]{key: key}
 	c.units[key] = c.once.PushBack(u)
 	return u
+}
+
+func (c *Counter[E]) victim(stale time.Time) *list.Element {
+	once, often := c.once.Front(), c.often.Front()
+	switch {
+	case once == nil:
+		return often
+	case often == nil:
+		return once
+	case often.Value.(*unit[E]).newest().Before(stale), c.often.Len() > c.capacity/4*3:
+		return often
+	}
+	return once
 }
 
 func (c *Counter[E]) promote(u *unit[E]) {

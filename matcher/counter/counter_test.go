@@ -22,6 +22,11 @@ func key(unit string) counter.Key {
 	return counter.Key{Jail: "freeswitch", Unit: netip.MustParsePrefix(unit)}
 }
 
+// in is a failure in a window.
+func in(w counter.Window, at time.Time) counter.Failure[string] {
+	return counter.Failure[string]{Window: w, Time: at}
+}
+
 func TestThreshold(t *testing.T) {
 	k := key("198.51.100.70/32")
 	at := func(seconds ...float64) (ts []time.Time) {
@@ -53,7 +58,7 @@ func TestThreshold(t *testing.T) {
 			c := counter.New[string](10)
 			got, last := 0, time.Time{}
 			for i, at := range tt.times {
-				if l, ok := c.Add(k, file, at, "", five); ok {
+				if l, ok := c.Add(k, in(file, at), five); ok {
 					got, last = i+1, l
 					break
 				}
@@ -72,7 +77,7 @@ func TestWindowsDoNotAddUp(t *testing.T) {
 	windows := []counter.Window{file, {Kind: "unknown-user", Via: "file"}, {Kind: "failure", Via: "journal"}}
 	for i := range 5 {
 		for j, w := range windows {
-			_, reached := c.Add(k, w, start.Add(time.Duration(i)*time.Second), "", five)
+			_, reached := c.Add(k, in(w, start.Add(time.Duration(i)*time.Second)), five)
 			if want := i == 4; reached != want {
 				t.Fatalf("attempt %d, window %d: reached = %v, want %v", i+1, j, reached, want)
 			}
@@ -83,12 +88,43 @@ func TestWindowsDoNotAddUp(t *testing.T) {
 	}
 }
 
+// Where failures must differ to add up, those that do not are one.
+func TestDistinct(t *testing.T) {
+	c := counter.New[string](10)
+	k := key("198.51.100.66/32")
+	try := func(second int, user string) bool {
+		f := in(file, start.Add(time.Duration(second)*time.Second))
+		f.Distinct = user
+		_, reached := c.Add(k, f, five)
+		return reached
+	}
+	for i := range 100 {
+		if try(i, fmt.Sprint(1000+i%4)) {
+			t.Fatalf("four users reached a threshold of five at try %d", i)
+		}
+	}
+	if got := c.Count(k); got != 4 {
+		t.Errorf("Count = %d, want the 4 users", got)
+	}
+	if try(100+601, "1004") {
+		t.Error("a fifth user reached it though the others were too long ago")
+	}
+	for i, user := range []string{"1000", "1001", "1002"} {
+		if try(702+i, user) {
+			t.Errorf("user %s reached the threshold", user)
+		}
+	}
+	if !try(705, "1003") {
+		t.Error("five users within the window did not reach it")
+	}
+}
+
 func TestClearAndForget(t *testing.T) {
 	c := counter.New[string](10)
 	a, b := key("198.51.100.1/32"), key("198.51.100.2/32")
 	for range 4 {
-		c.Add(a, file, start, "", five)
-		c.Add(b, file, start.Add(time.Hour), "", five)
+		c.Add(a, in(file, start), five)
+		c.Add(b, in(file, start.Add(time.Hour)), five)
 	}
 	c.Forget(func(string) time.Time { return start.Add(time.Minute) })
 	if c.Count(a) != 0 || c.Count(b) != 4 {
@@ -98,7 +134,7 @@ func TestClearAndForget(t *testing.T) {
 	if c.Len() != 0 {
 		t.Errorf("after Clear: %d units, want none", c.Len())
 	}
-	if _, reached := c.Add(b, file, start.Add(time.Hour), "", five); reached {
+	if _, reached := c.Add(b, in(file, start.Add(time.Hour)), five); reached {
 		t.Error("the fifth failure after Clear reached the threshold")
 	}
 }
@@ -107,7 +143,7 @@ func TestEvidence(t *testing.T) {
 	c := counter.New[string](10)
 	k := key("198.51.100.70/32")
 	for i := range 9 {
-		c.Add(k, file, start.Add(time.Duration(i)*time.Hour), fmt.Sprint(i), five)
+		c.Add(k, counter.Failure[string]{Window: file, Time: start.Add(time.Duration(i) * time.Hour), Evidence: fmt.Sprint(i)}, five)
 	}
 	var got []string
 	for _, f := range c.Failures(k) {
@@ -127,13 +163,13 @@ func TestFloodEvictsSinglesFirst(t *testing.T) {
 	reached := false
 	addr := netip.MustParseAddr("198.18.0.0")
 	for i := range 5 {
-		_, reached = c.Add(attacker, file, start.Add(time.Duration(i)*time.Second), "", five)
+		_, reached = c.Add(attacker, in(file, start.Add(time.Duration(i)*time.Second)), five)
 		if i == 0 {
 			continue // with one failure it is as forgettable as the flood
 		}
 		for range 3 * capacity {
 			addr = addr.Next()
-			c.Add(counter.Key{Jail: "freeswitch", Unit: netip.PrefixFrom(addr, 32)}, file, start, "", five)
+			c.Add(counter.Key{Jail: "freeswitch", Unit: netip.PrefixFrom(addr, 32)}, in(file, start), five)
 		}
 	}
 	if !reached {
@@ -144,6 +180,32 @@ func TestFloodEvictsSinglesFirst(t *testing.T) {
 	}
 	if want := uint64(4*3*capacity + 1 - capacity); c.Evicted() != want {
 		t.Errorf("%d units evicted, want %d", c.Evicted(), want)
+	}
+}
+
+// Units that failed twice, long ago, leave room for those that fail now.
+func TestStaleUnitsBlindNobody(t *testing.T) {
+	const capacity = 1000
+	for _, ago := range []time.Duration{time.Hour, 0} { // long ago, and just now
+		c := counter.New[string](capacity)
+		addr := netip.MustParseAddr("198.18.0.0")
+		for range capacity {
+			addr = addr.Next()
+			for range 2 {
+				c.Add(counter.Key{Jail: "freeswitch", Unit: netip.PrefixFrom(addr, 32)}, in(file, start.Add(-ago)), five)
+			}
+		}
+		reached := 0
+		for i := range 5 {
+			for _, unit := range []string{"198.51.100.70/32", "198.51.100.71/32"} {
+				if _, ok := c.Add(key(unit), in(file, start.Add(time.Duration(i)*time.Second)), five); ok {
+					reached++
+				}
+			}
+		}
+		if reached != 2 {
+			t.Errorf("units of %v ago: %d of 2 attackers reached the threshold", ago, reached)
+		}
 	}
 }
 
@@ -177,7 +239,7 @@ func TestInOrderIsExact(t *testing.T) {
 		for i, gap := range gaps {
 			at = at.Add(time.Duration(gap) * time.Second)
 			times = append(times, at)
-			_, reached := c.Add(k, file, at, "", th)
+			_, reached := c.Add(k, in(file, at), th)
 			if want := oracle(times, th); reached != want {
 				t.Fatalf("failure %d of %v: reached = %v, the oracle says %v", i+1, times, reached, want)
 			}
@@ -201,7 +263,7 @@ func TestAnyOrder(t *testing.T) {
 		for i, s := range offsets {
 			at := start.Add(time.Duration(s) * time.Second)
 			times = append(times, at)
-			last, reached := c.Add(k, file, at, "", th)
+			last, reached := c.Add(k, in(file, at), th)
 			if reached && !oracle(times, th) {
 				t.Fatalf("banned after %v, which never had %d within %v", offsets[:i+1], th.MaxRetry, th.FindTime)
 			}
@@ -222,17 +284,19 @@ func TestAnyOrder(t *testing.T) {
 
 // arrival is one failure of a lagging, interleaved mix of sources.
 type arrival struct {
-	key    counter.Key
-	window counter.Window
-	time   time.Time
+	key      counter.Key
+	window   counter.Window
+	time     time.Time
+	distinct string
 }
 
 func arrivals(t *rapid.T) []arrival {
 	return rapid.SliceOfN(rapid.Custom(func(t *rapid.T) arrival {
 		return arrival{
-			key:    key(rapid.SampledFrom([]string{"198.51.100.70/32", "198.51.100.71/32", "2001:db8:bad::/64", "203.0.113.52/32"}).Draw(t, "unit")),
-			window: rapid.SampledFrom([]counter.Window{file, {Kind: "unknown-user", Via: "file"}, {Kind: "failure", Via: "journal"}}).Draw(t, "window"),
-			time:   start.Add(time.Duration(rapid.IntRange(0, 100).Draw(t, "time")) * time.Second),
+			key:      key(rapid.SampledFrom([]string{"198.51.100.70/32", "198.51.100.71/32", "2001:db8:bad::/64", "203.0.113.52/32"}).Draw(t, "unit")),
+			window:   rapid.SampledFrom([]counter.Window{file, {Kind: "unknown-user", Via: "file"}, {Kind: "failure", Via: "journal"}}).Draw(t, "window"),
+			time:     start.Add(time.Duration(rapid.IntRange(0, 100).Draw(t, "time")) * time.Second),
+			distinct: rapid.SampledFrom([]string{"", "", "1000", "1001", "1002"}).Draw(t, "distinct"),
 		}
 	}), 0, 80).Draw(t, "arrivals")
 }
@@ -246,7 +310,7 @@ type ban struct {
 // from one that a crash left behind.
 func run(c *counter.Counter[string], from []arrival, th counter.Threshold) (bans []ban) {
 	for _, a := range from {
-		if last, reached := c.Add(a.key, a.window, a.time, a.window.Via, th); reached {
+		if last, reached := c.Add(a.key, counter.Failure[string]{Window: a.window, Time: a.time, Distinct: a.distinct, Evidence: a.window.Via}, th); reached {
 			bans = append(bans, ban{a.key, last})
 			c.Clear(a.key)
 		}
@@ -259,7 +323,7 @@ func restore(old *counter.Counter[string], capacity int, th counter.Threshold) *
 	c := counter.New[string](capacity)
 	for k := range old.Keys() {
 		for _, f := range old.Failures(k) {
-			c.Add(k, f.Window, f.Time, f.Evidence, th)
+			c.Add(k, f, th)
 		}
 	}
 	return c
@@ -324,7 +388,7 @@ func BenchmarkAdd(b *testing.B) {
 			b.ReportAllocs()
 			for i := 0; b.Loop(); i++ {
 				k := keys[i%units]
-				if _, reached := c.Add(k, file, start.Add(time.Duration(i)*time.Millisecond), "", five); reached {
+				if _, reached := c.Add(k, in(file, start.Add(time.Duration(i)*time.Millisecond)), five); reached {
 					c.Clear(k)
 				}
 			}

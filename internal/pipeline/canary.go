@@ -1,0 +1,133 @@
+package pipeline
+
+import (
+	"bytes"
+	"slices"
+	"time"
+
+	"band/matcher"
+	"band/store"
+)
+
+// A canary tells failures that a caller may have forged into the log that
+// FreeSWITCH writes by default, where whatever callers send is logged too. The
+// idle-CPU field is sampled about once a second, so a genuine record carries
+// the value of a neighbour, and its time is not out of order. A forger does not
+// know the value of the moment. He may guess it, or forge its neighbours too:
+// the canary makes framing hard, and loud, but not impossible.
+//
+// A dedicated log, which holds nothing that callers wrote at the start of a
+// line, is taken as it is.
+type canary struct {
+	Vanilla bool      `json:"vanilla,omitempty"` // records were seen that no dedicated log holds
+	Prev    neighbour `json:"prev,omitzero"`     // the last record that may vouch for others
+	Held    []held    `json:"held,omitempty"`    // failures that wait for their next neighbour
+}
+
+// neighbour is what a record says of the moment at which it was written.
+type neighbour struct {
+	Time time.Time `json:"time,omitzero"`
+	Idle string    `json:"idle,omitempty"`
+
+	doubled bool // a second start stands in the text: one of them is a caller's
+}
+
+// held is a failure that its neighbour before does not vouch for.
+type held struct {
+	Prev     neighbour        `json:"prev,omitzero"`
+	Own      neighbour        `json:"own"`
+	Failures []*store.Failure `json:"failures"`
+}
+
+const (
+	// disorder is how far records may be out of order: threads take their stamps
+	// and write in turn.
+	disorder = 100 * time.Millisecond
+	// alone is how long failures wait for a record that is none.
+	alone = time.Second
+	// maxHeld is how many of them wait.
+	maxHeld = 1000
+)
+
+// learn looks for records that no dedicated log holds.
+func (c *canary) learn(records []matcher.Record) {
+	if !c.Vanilla {
+		c.Vanilla = slices.ContainsFunc(records, func(r matcher.Record) bool { return r.Stamp != nil && !dedicated(r) })
+	}
+}
+
+// dedicated reports whether a record may stand in a dedicated log: a warning or
+// an error of the three sources that tell of failures.
+func dedicated(r matcher.Record) bool {
+	level, rest, _ := bytes.Cut(r.Message, []byte("] "))
+	file, _, _ := bytes.Cut(rest, []byte(":"))
+	return slices.Contains([]string{"[WARNING", "[ERR", "[CRIT", "[ALERT"}, string(level)) &&
+		slices.Contains([]string{"sofia_reg.c", "sofia.c", "mod_event_socket.c"}, string(file))
+}
+
+// take judges the failures that one record is, and those that waited for it.
+// It returns the ones to be counted and how many are doubtful.
+//
+// Records that do not tell their moment vouch for nothing. Nor do failures,
+// until they were accepted themselves: a forger writes several in a row, and
+// the records of the call that carried them follow at once. Where nothing but
+// failures follows, those that agree with each other are accepted after a while.
+func (c *canary) take(n neighbour, ok bool, failures []*store.Failure) (accepted []*store.Failure, doubtful int) {
+	if !c.Vanilla || !ok {
+		return failures, 0
+	}
+	if len(failures) > 0 && !c.Prev.vouchesBefore(n) {
+		c.Held = append(c.Held, held{c.Prev, n, failures})
+		if n.Time.Sub(c.Held[0].Own.Time) > alone || len(c.Held) > maxHeld {
+			return c.releaseAlone()
+		}
+		return nil, 0
+	}
+	if !n.doubled {
+		accepted, doubtful = c.release(n)
+		c.Prev = n
+	}
+	return append(accepted, failures...), doubtful
+}
+
+// release judges the held failures now that their next neighbour is known.
+func (c *canary) release(next neighbour) (accepted []*store.Failure, doubtful int) {
+	for _, h := range c.Held {
+		if h.vouchedFor(next) {
+			accepted = append(accepted, h.Failures...)
+		} else {
+			doubtful += len(h.Failures)
+		}
+	}
+	c.Held = nil
+	return accepted, doubtful
+}
+
+// releaseAlone judges the held failures by each other. The last one, whose next
+// neighbour is not known yet, goes on waiting.
+func (c *canary) releaseAlone() (accepted []*store.Failure, doubtful int) {
+	last := len(c.Held) - 1
+	for i, h := range c.Held[:last] {
+		if i > 0 && c.Held[i-1].Own.vouchesBefore(h.Own) || h.Own.vouchesBefore(c.Held[i+1].Own) {
+			accepted = append(accepted, h.Failures...)
+			c.Prev = h.Own
+		} else {
+			doubtful += len(h.Failures)
+		}
+	}
+	c.Held = slices.Clone(c.Held[last:])
+	return accepted, doubtful
+}
+
+// vouchesBefore reports whether a record could follow n directly.
+func (n neighbour) vouchesBefore(after neighbour) bool {
+	return n.Idle == after.Idle && !after.Time.Before(n.Time.Add(-disorder))
+}
+
+// vouchedFor reports whether the held record could directly precede next. Where
+// it is older than the one before it, the clock must have been set back, and
+// next must be so too.
+func (h held) vouchedFor(next neighbour) bool {
+	return h.Own.vouchesBefore(next) &&
+		(!h.Own.Time.Before(h.Prev.Time.Add(-disorder)) || next.Time.Before(h.Prev.Time.Add(-disorder)))
+}

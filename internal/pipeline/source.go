@@ -1,0 +1,138 @@
+package pipeline
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"band/matcher"
+)
+
+// A Source is a stream of records that one or several jails watch.
+type Source struct {
+	Name    string
+	Via     string // its kind; failures are counted apart by it
+	Records uint64
+	Last    time.Time // of the last record that told its time
+
+	// Live says that records are read as they are written, so that the time at
+	// which they are read tells in which zone the source writes.
+	Live bool
+	// Offset is what is added to the times that records tell, and Skew how far
+	// the last one was read live after the time that it told, then.
+	Offset, Skew time.Duration
+
+	candidate time.Duration // for another Offset
+	votes     int           // batches in a row that spoke for it
+
+	clock  *matcher.Clock
+	jails  []*Jail
+	canary canary
+	at     json.RawMessage // cursor of whoever reads the source
+}
+
+// position is what is known of a source: how far it was read, and what the
+// records there have to do with those that follow.
+type position struct {
+	At     json.RawMessage `json:"at"`
+	Last   time.Time       `json:"last,omitzero"`
+	Offset string          `json:"offset,omitempty"`
+	Canary canary          `json:"canary,omitzero"`
+}
+
+// NewSource returns the source of that name with what the store knew of it.
+// Stamps without a zone are local time of location.
+func (p *Pipeline) NewSource(name, via string, location *time.Location) (*Source, error) {
+	s := &Source{Name: name, Via: via, clock: matcher.NewClock(location)}
+	if raw, known := p.state.cursors[name]; known {
+		var was position
+		if err := json.Unmarshal(raw, &was); err != nil {
+			return nil, fmt.Errorf("read the position of %s: %w", name, err)
+		}
+		s.at, s.Last, s.canary = was.At, was.Last, was.Canary
+		if was.Offset != "" {
+			offset, err := time.ParseDuration(was.Offset)
+			if err != nil {
+				return nil, fmt.Errorf("read the position of %s: %w", name, err)
+			}
+			s.shift(offset)
+		}
+	}
+	return s, nil
+}
+
+// Watch lets a jail see the records of the source; preferred is what its jail
+// file says of it.
+func (s *Source) Watch(j *Jail, preferred bool) {
+	s.jails = append(s.jails, j)
+	if preferred {
+		j.preferred = append(j.preferred, s)
+	}
+}
+
+// Jails returns the names of the jails that watch the source.
+func (s *Source) Jails() []string {
+	names := []string{}
+	for _, j := range s.jails {
+		names = append(names, j.Name)
+	}
+	return names
+}
+
+// Cursor returns how far the source was read, nil where it never was.
+func (s *Source) Cursor() json.RawMessage { return s.at }
+
+func (s *Source) position() json.RawMessage {
+	p := position{At: s.at, Last: s.Last, Canary: s.canary}
+	if s.Offset != 0 {
+		p.Offset = s.Offset.String()
+	}
+	raw, err := json.Marshal(p)
+	if err != nil {
+		// The cursor is the only part that could fail, and it was written by us.
+		panic(fmt.Sprintf("write the position of %s: %v", s.Name, err))
+	}
+	return raw
+}
+
+// neighbour returns what a record says of the moment at which it was written,
+// and false where it does not say, or seems to say it twice.
+func (s *Source) neighbour(r matcher.Record) (neighbour, bool) {
+	at, ok := s.clock.Time(r.Stamp)
+	if !ok {
+		return neighbour{}, false
+	}
+	return neighbour{Time: at, Idle: string(r.Idle), doubled: bytes.Count(r.Text, []byte("% [")) > 1}, true
+}
+
+// Zones differ by multiples of a quarter of an hour. An offset is believed when
+// so many batches in a row agree on it within the slack.
+const (
+	zoneStep  = 15 * time.Minute
+	zoneSlack = 90 * time.Second
+	zoneVotes = 3
+)
+
+// learn finds out in which zone a live source writes: a record that was just
+// written and tells another time by hours was stamped by another zone's clock.
+func (s *Source) learn(told, now time.Time) {
+	s.Skew = now.Sub(told)
+	step := s.Skew.Round(zoneStep)
+	if step == 0 || (s.Skew-step).Abs() > zoneSlack {
+		s.votes = 0
+		return
+	}
+	if step != s.candidate {
+		s.candidate, s.votes = step, 0
+	}
+	if s.votes++; s.votes == zoneVotes {
+		s.votes = 0
+		s.shift(s.Offset + step)
+	}
+}
+
+func (s *Source) shift(offset time.Duration) {
+	s.Offset = offset
+	s.clock.Shift(offset)
+}
