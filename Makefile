@@ -26,7 +26,7 @@ lint:
 fuzz: ## each fuzz target for a minute
 	@set -e; for target in $$($(GO) list -f '{{range .TestGoFiles}}{{$$.Dir}}/{{.}} {{end}}{{range .XTestGoFiles}}{{$$.Dir}}/{{.}} {{end}}' ./...); do \
 		for name in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9]*\)(.*/\1/p' $$target); do \
-			echo "== $$name"; $(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime 60s $$(dirname $$target); \
+			echo "== $$name"; $(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime 60s -fuzzminimizetime 1s $$(dirname $$target); \
 		done; \
 	done
 

@@ -24,6 +24,7 @@ type Pattern struct {
 // A Match is what a pattern found in a record.
 type Match struct {
 	Host netip.Addr // unmapped, without zone
+	Bits int        // of the prefix that the record names; 0 where it names an address
 	User string     // as the record spells it: hostile text
 
 	// HostAt and UserAt are where they stand in the message: [start, end).
@@ -38,20 +39,36 @@ var tokens = strings.NewReplacer(
 	"<ADDR>", `\[?(?P<host>[0-9A-Fa-f:.]+)\]?`,
 	"<IP4>", `(?P<host>[0-9.]+)`,
 	"<IP6>", `\[?(?P<host>[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*)\]?`,
+	"<SUBNET>", `\[?(?P<host>[0-9A-Fa-f:.]+(?:/[0-9]{1,3})?)\]?`,
 	"<USER>", `(?P<user>\S+)`,
 	"<F-USER>", `(?P<user>`,
 	"</F-USER>", `)`,
 )
 
+// namedTag is fail2ban's way to name any part of a record.
+var namedTag = regexp.MustCompile(`<(/?)F-([A-Z_]+)>`)
+
+// expand replaces the tokens of a pattern.
+func expand(regex string) string {
+	return namedTag.ReplaceAllStringFunc(tokens.Replace(regex), func(tag string) string {
+		parts := namedTag.FindStringSubmatch(tag)
+		if parts[1] == "/" {
+			return ")"
+		}
+		return "(?P<" + strings.ToLower(parts[2]) + ">"
+	})
+}
+
 // Compile makes a pattern of a Go (RE2) regular expression that may hold
-// <HOST>, <ADDR>, <IP4>, <IP6>, <USER> and <F-USER>...</F-USER>. It is matched
+// <HOST>, <ADDR>, <IP4>, <IP6>, <SUBNET>, <USER>, <F-USER>...</F-USER> and
+// other <F-NAME>...</F-NAME>, as fail2ban's failregex may. It is matched
 // against the whole message: ^ and $ are its ends, and . matches a newline too.
 //
 // A pattern in which an attacker could choose what is taken for the host is an
 // error unless unsafe is set: it must be anchored at its start, and at its end
 // too where something of any length stands before the host.
 func Compile(name, kind, regex string, unsafe bool) (*Pattern, error) {
-	expanded := tokens.Replace(regex)
+	expanded := expand(regex)
 	tree, err := syntax.Parse(expanded, syntax.Perl|syntax.DotNL)
 	if err != nil {
 		return nil, explain(regex, expanded, err)
@@ -86,16 +103,29 @@ func (p *Pattern) Match(message []byte) (Match, bool) {
 	if at == nil || at[2*p.host] < 0 {
 		return Match{}, false
 	}
-	host, err := netip.ParseAddr(string(message[at[2*p.host]:at[2*p.host+1]]))
-	if err != nil {
+	m := Match{HostAt: [2]int{at[2*p.host], at[2*p.host+1]}}
+	var ok bool
+	if m.Host, m.Bits, ok = parseHost(string(message[m.HostAt[0]:m.HostAt[1]])); !ok {
 		return Match{}, false
 	}
-	m := Match{Host: host.Unmap(), HostAt: [2]int{at[2*p.host], at[2*p.host+1]}}
 	if p.user > 0 && at[2*p.user] >= 0 {
 		m.UserAt = [2]int{at[2*p.user], at[2*p.user+1]}
 		m.User = string(message[m.UserAt[0]:m.UserAt[1]])
 	}
 	return m, true
+}
+
+// parseHost reads an address, or a prefix with its length.
+func parseHost(text string) (host netip.Addr, bits int, ok bool) {
+	if !strings.Contains(text, "/") {
+		host, err := netip.ParseAddr(text)
+		return host.Unmap(), 0, err == nil
+	}
+	prefix, err := netip.ParsePrefix(text)
+	if err != nil || prefix.Bits() == 0 || prefix.Addr().Is4In6() {
+		return netip.Addr{}, 0, false
+	}
+	return prefix.Masked().Addr(), prefix.Bits(), true
 }
 
 // explain says in an operator's words what is wrong with a regular expression.
@@ -125,11 +155,11 @@ func lint(tree *syntax.Regexp) error {
 	if !anchored(tree, syntax.OpBeginText) {
 		return errors.New("the pattern must begin with ^: unanchored, it would match text that an attacker puts into the record" + orUnsafe)
 	}
-	before, after := around(tree)
+	before, wide, after := around(tree)
 	if before && !anchored(tree, syntax.OpEndText) {
 		return errors.New("the pattern must end with $: something of any length stands before <HOST>, so an attacker could write an address of his choice behind it" + orUnsafe)
 	}
-	if before && after {
+	if wide && after {
 		return errors.New("something of any length stands before <HOST> and behind it, so an attacker could write an address of his choice into either; say more exactly what may stand behind it" + orUnsafe)
 	}
 	return nil
@@ -163,11 +193,11 @@ func anchored(re *syntax.Regexp, end syntax.Op) bool {
 // address and some text.
 const long = 16
 
-// around reports whether something of any length, or nearly so, stands before
-// the host, and whether text of any kind and length stands behind it. A newline
-// behind the host ends what callers can write: their lines in a record begin
+// around reports whether something of any length stands before the host,
+// whether that may be wide, text of any kind, and whether such text stands
+// behind it. A newline behind the host ends what callers can write: their lines in a record begin
 // with a space or a tab.
-func around(tree *syntax.Regexp) (before, after bool) {
+func around(tree *syntax.Regexp) (before, wide, after bool) {
 	passed, fenced := false, false
 	var walk func(re *syntax.Regexp)
 	walk = func(re *syntax.Regexp) {
@@ -178,7 +208,7 @@ func around(tree *syntax.Regexp) (before, after bool) {
 		case re.Op == syntax.OpLiteral:
 			fenced = fenced || passed && re.Rune[0] == '\n'
 		case endless(re) && !passed:
-			before = true
+			before, wide = true, wide || anything(re.Sub[0])
 		case endless(re) && !fenced && anything(re.Sub[0]):
 			after = true
 		}
@@ -187,7 +217,7 @@ func around(tree *syntax.Regexp) (before, after bool) {
 		}
 	}
 	walk(tree)
-	return before, after
+	return before, wide, after
 }
 
 func endless(re *syntax.Regexp) bool {

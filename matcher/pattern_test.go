@@ -72,6 +72,7 @@ func TestCompile(t *testing.T) {
 		{"bad: a tail that swallows", `^.* failed from <HOST> user=.*$`, "before <HOST> and behind it"},
 		{"bad: a tail of words", `^.* failed from <HOST>(?: \w+)*$`, "before <HOST> and behind it"},
 		{"OK: a tail that cannot hold an address", `^Failed \S+ for .* from <HOST> port \d+ ssh2$`, ""},
+		{"OK: digits before, text behind", `^\w+:\d+ IP <HOST> Rejected by acl "[^"]*"$`, ""},
 		{"OK: further lines", `^user .* from <HOST>\nYou must .*$`, ""},
 		{"bad: two hosts", `^<HOST> <ADDR>$`, "more than one <HOST>"},
 		{"bad: look-ahead", `^a(?=b) <HOST>$`, "look-ahead ((?=...) is not supported"},

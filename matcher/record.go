@@ -134,8 +134,8 @@ func Records(r io.Reader, format Format) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
 		framer := NewFramer(format)
 		for {
-			buf := make([]byte, 256<<10)
-			n, err := io.ReadFull(r, buf)
+			buf := make([]byte, 256<<10) // the framer keeps it
+			n, err := r.Read(buf)
 			framer.Push(buf[:n])
 			for record, ok := framer.Next(); ok; record, ok = framer.Next() {
 				if !yield(record, nil) {
@@ -150,7 +150,7 @@ func Records(r io.Reader, format Format) iter.Seq2[Record, error] {
 					return
 				}
 			}
-			if !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+			if !errors.Is(err, io.EOF) {
 				yield(Record{}, err)
 			}
 			return

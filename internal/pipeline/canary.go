@@ -91,9 +91,11 @@ func (c *canary) take(n neighbour, ok bool, failures []*store.Failure) (accepted
 }
 
 // release judges the held failures now that their next neighbour is known.
+// Several that agree with each other alone are forged where the values before
+// and behind them are the same, and a change of the value where they are not.
 func (c *canary) release(next neighbour) (accepted []*store.Failure, doubtful int) {
-	for _, h := range c.Held {
-		if h.vouchedFor(next) {
+	for i, h := range c.Held {
+		if h.vouchedFor(next) || h.Prev.Idle != "" && h.Prev.Idle != next.Idle && c.agrees(i) {
 			accepted = append(accepted, h.Failures...)
 		} else {
 			doubtful += len(h.Failures)
@@ -108,7 +110,7 @@ func (c *canary) release(next neighbour) (accepted []*store.Failure, doubtful in
 func (c *canary) releaseAlone() (accepted []*store.Failure, doubtful int) {
 	last := len(c.Held) - 1
 	for i, h := range c.Held[:last] {
-		if i > 0 && c.Held[i-1].Own.vouchesBefore(h.Own) || h.Own.vouchesBefore(c.Held[i+1].Own) {
+		if c.agrees(i) {
 			accepted = append(accepted, h.Failures...)
 			c.Prev = h.Own
 		} else {
@@ -117,6 +119,13 @@ func (c *canary) releaseAlone() (accepted []*store.Failure, doubtful int) {
 	}
 	c.Held = slices.Clone(c.Held[last:])
 	return accepted, doubtful
+}
+
+// agrees reports whether a held failure agrees with the one held before it or
+// behind it.
+func (c *canary) agrees(i int) bool {
+	return i > 0 && c.Held[i-1].Own.vouchesBefore(c.Held[i].Own) ||
+		i+1 < len(c.Held) && c.Held[i].Own.vouchesBefore(c.Held[i+1].Own)
 }
 
 // vouchesBefore reports whether a record could follow n directly.

@@ -97,11 +97,15 @@ func (j *Jail) threshold() threshold {
 	}
 }
 
-// unit returns what is counted and banned for a host.
-func (j *Jail) unit(host netip.Addr) netip.Prefix {
-	bits := j.IPv4Prefix
-	if host.Is6() {
-		bits = j.IPv6Prefix
+// unit returns what is counted and banned for a match: the prefix that the
+// record names, but never a wider one than the jail files may set.
+func (j *Jail) unit(m matcher.Match) netip.Prefix {
+	bits, widest := j.IPv4Prefix, 8
+	if m.Host.Is6() {
+		bits, widest = j.IPv6Prefix, 16
 	}
-	return netip.PrefixFrom(host, bits).Masked()
+	if m.Bits > 0 {
+		bits = max(m.Bits, widest)
+	}
+	return netip.PrefixFrom(m.Host, bits).Masked()
 }

@@ -160,7 +160,7 @@ func (p *Pipeline) match(d *Decision, s *Source, j *Jail, r matcher.Record, at t
 		return nil
 	}
 	return &store.Failure{
-		Jail: j.Name, Unit: p.unit(j, match.Host), Host: match.Host,
+		Jail: j.Name, Unit: p.unit(j, match), Host: match.Host,
 		Kind: pattern.Kind, Via: s.Via, Time: at,
 		Pattern: pattern.Name, User: cut(match.User, userLength), Record: excerpt(r.Text),
 	}
@@ -317,12 +317,12 @@ func (p *Pipeline) Exempt(host netip.Addr) string {
 // Allows reports whether the allowlist covers a part of prefix.
 func (p *Pipeline) Allows(prefix netip.Prefix) bool { return p.allow.OverlapsPrefix(prefix) }
 
-// unit returns what is counted and banned for a host: never the whole of a
+// unit returns what is counted and banned for a match: never the whole of a
 // network of our own.
-func (p *Pipeline) unit(j *Jail, host netip.Addr) netip.Prefix {
-	unit := j.unit(host)
+func (p *Pipeline) unit(j *Jail, m matcher.Match) netip.Prefix {
+	unit := j.unit(m)
 	if _, ours := p.Local.Inside(unit); ours {
-		return netip.PrefixFrom(host, host.BitLen())
+		return netip.PrefixFrom(m.Host, m.Host.BitLen())
 	}
 	return unit
 }

@@ -116,8 +116,8 @@ func (s *stream) records(chunk []byte, last bool) []matcher.Record {
 func chunks(ctx context.Context, log io.Reader, take func(chunk []byte, last bool)) error {
 	buf := make([]byte, chunkSize)
 	for {
-		n, err := io.ReadFull(log, buf)
-		last := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+		n, err := log.Read(buf)
+		last := errors.Is(err, io.EOF)
 		if err != nil && !last {
 			return fmt.Errorf("read the log: %w", err)
 		}
