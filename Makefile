@@ -2,12 +2,13 @@
 
 GO          ?= go
 STATICCHECK  = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+VERSION     := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 export CGO_ENABLED ?= 0
 
 .PHONY: build run demo test lint fuzz bench clean tools
 
 build: ## two static files, bin/band and bin/banctl
-	$(GO) build -trimpath -o bin/ ./cmd/...
+	$(GO) build -trimpath -ldflags "-X band/internal/version.version=$(VERSION)" -o bin/ ./cmd/...
 
 run: build ## protect this host with the shipped jails, until interrupted
 	sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; exec $$sudo ./bin/band

@@ -102,9 +102,7 @@ func (d *Daemon) follow(j *pipeline.Jail, path string, preferred, later bool) (*
 		Path: path, Format: format, Cursor: s.Cursor(), Since: d.started.Add(-j.FindTime), New: later,
 		Optional: preferred, Log: d.log, Board: d.board,
 	}
-	if preferred {
-		config.After = closed
-	} else {
+	if !preferred {
 		config.After = d.preferredRead
 	}
 	if s.file, err = source.NewFile(config); err != nil {

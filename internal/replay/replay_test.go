@@ -151,9 +151,7 @@ func follow(t *testing.T, log []byte) (attempts, bans string) {
 		t.Fatal(err)
 	}
 	quiet := slog.New(slog.DiscardHandler)
-	after := make(chan struct{})
-	close(after)
-	file, err := source.NewFile(source.FileConfig{Path: path, Format: format, New: true, After: after, Log: quiet, Board: doctor.NewBoard(quiet, time.Now)})
+	file, err := source.NewFile(source.FileConfig{Path: path, Format: format, New: true, Log: quiet, Board: doctor.NewBoard(quiet, time.Now)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -27,7 +27,7 @@ type FileConfig struct {
 	// its beginning.
 	New bool
 	// After is closed when batches may be sent: when sources whose word counts
-	// more have been caught up with.
+	// more have been caught up with. nil: at once.
 	After <-chan struct{}
 	// Optional says that the file need not exist: that it is missing is only
 	// worth a finding once it was there.
@@ -87,10 +87,12 @@ func (f *File) Run(ctx context.Context, out chan<- Batch) error {
 				continue
 			}
 			batch.Source = f.config.Path
-			select {
-			case <-f.config.After:
-			case <-ctx.Done():
-				return nil
+			if f.config.After != nil {
+				select {
+				case <-f.config.After:
+				case <-ctx.Done():
+					return nil
+				}
 			}
 			select {
 			case out <- batch:
