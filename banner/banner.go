@@ -360,7 +360,6 @@ func (b *Banner) Run(ctx context.Context) error {
 		err := k.round()
 		if err == nil {
 			if failures > 1 {
-				b.log.Info("the kernel agrees again")
 				b.observer.Failing(nil)
 			}
 			failures, pause = 0, firstPause
@@ -380,7 +379,6 @@ func (b *Banner) Run(ctx context.Context) error {
 			b.log.Debug("the kernel refused; looking again", "error", err)
 			continue
 		case 2:
-			b.log.Error("cannot make the kernel agree; trying again", "error", err)
 			b.observer.Failing(err)
 		}
 		select {
@@ -394,6 +392,5 @@ func (b *Banner) Run(ctx context.Context) error {
 
 func (b *Banner) repaired(what ...string) {
 	text := strings.Join(what, ", ")
-	b.log.Warn("repaired the kernel table", "found", text)
 	b.observer.Repaired(text)
 }

@@ -43,6 +43,8 @@ needs no daemon.` + "\n" + exitCodes,
 	command.AddCommand(&cobra.Command{
 		Use:   "show JAIL",
 		Short: "Show a jail's values and where each comes from",
+		Long: `Show a jail's values and where each comes from: built in, band.toml, the shipped
+jail, or its overlay in jails.d. It needs no daemon.` + "\n" + exitCodes,
 		Example: `  banctl jails show freeswitch
   banctl jails show freeswitch --json`,
 		Args: cobra.ExactArgs(1),

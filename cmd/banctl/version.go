@@ -12,7 +12,10 @@ func (c *cli) version() *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
 		Short: "Print the version",
-		Args:  cobra.NoArgs,
+		Long:  "Print the version. It needs no daemon.\n" + exitCodes,
+		Example: `  banctl version
+  banctl version --json`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if c.json {
 				return printJSON(cmd.OutOrStdout(), map[string]string{"version": version.String()})

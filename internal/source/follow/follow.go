@@ -128,7 +128,7 @@ func (f *Follower) Run(ctx context.Context, out chan<- Chunk) error {
 	f.out = out
 	w, err := newWatch()
 	if err != nil {
-		f.Log.Warn("the file is polled, not watched", "path", f.Path, "err", err)
+		f.Log.Warn("the file is polled, not watched", "path", f.Path, "error", err)
 	} else {
 		f.watch = w
 		defer w.close()
@@ -468,7 +468,7 @@ func (f *Follower) report(t *trouble, err error) {
 		return
 	}
 	t.reported = true
-	f.Log.Debug("cannot be read", "path", f.Path, "err", err)
+	f.Log.Debug("cannot be read", "path", f.Path, "error", err)
 	if kind == isMissing {
 		f.Observer.Missing(err)
 	} else {
