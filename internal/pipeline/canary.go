@@ -36,6 +36,7 @@ type neighbour struct {
 type held struct {
 	Prev     neighbour        `json:"prev,omitzero"`
 	Own      neighbour        `json:"own"`
+	Taken    time.Time        `json:"taken"`
 	Failures []*store.Failure `json:"failures"`
 }
 
@@ -45,7 +46,7 @@ const (
 	disorder = 100 * time.Millisecond
 	// alone is how long failures wait for a record that is none.
 	alone = time.Second
-	// maxHeld is how many of them wait.
+	// maxHeld is how many of them wait; the oldest of more are doubtful.
 	maxHeld = 1000
 )
 
@@ -72,16 +73,25 @@ func dedicated(r matcher.Record) bool {
 // until they were accepted themselves: a forger writes several in a row, and
 // the records of the call that carried them follow at once. Where nothing but
 // failures follows, those that agree with each other are accepted after a while.
-func (c *canary) take(n neighbour, ok bool, failures []*store.Failure) (accepted []*store.Failure, doubtful int) {
-	if !c.Vanilla || !ok {
+// That while is one of the times at which records were taken, as far as those
+// are known: the times that forged records tell are made up.
+func (c *canary) take(n neighbour, ok bool, failures []*store.Failure, taken time.Time) (accepted []*store.Failure, doubtful int) {
+	if !c.Vanilla {
 		return failures, 0
 	}
+	if !ok {
+		return nil, len(failures) // FreeSWITCH writes no such time
+	}
 	if len(failures) > 0 && !c.Prev.vouchesBefore(n) {
-		c.Held = append(c.Held, held{c.Prev, n, failures})
-		if n.Time.Sub(c.Held[0].Own.Time) > alone || len(c.Held) > maxHeld {
+		c.Held = append(c.Held, held{c.Prev, n, taken, failures})
+		if taken.Sub(c.Held[0].Taken) > alone {
 			return c.releaseAlone()
 		}
-		return nil, 0
+		if len(c.Held) > maxHeld {
+			doubtful = len(c.Held[0].Failures)
+			c.Held = c.Held[1:]
+		}
+		return nil, doubtful
 	}
 	if !n.doubled {
 		accepted, doubtful = c.release(n)
@@ -95,7 +105,8 @@ func (c *canary) take(n neighbour, ok bool, failures []*store.Failure) (accepted
 // and behind them are the same, and a change of the value where they are not.
 func (c *canary) release(next neighbour) (accepted []*store.Failure, doubtful int) {
 	for i, h := range c.Held {
-		if h.vouchedFor(next) || h.Prev.Idle != "" && h.Prev.Idle != next.Idle && c.agrees(i) {
+		changed := h.Prev.Idle != "" && h.Prev.Idle != next.Idle
+		if h.inOrder(next) && (h.Own.Idle == next.Idle || changed && c.agrees(i)) {
 			accepted = append(accepted, h.Failures...)
 		} else {
 			doubtful += len(h.Failures)
@@ -133,10 +144,10 @@ func (n neighbour) vouchesBefore(after neighbour) bool {
 	return n.Idle == after.Idle && !after.Time.Before(n.Time.Add(-disorder))
 }
 
-// vouchedFor reports whether the held record could directly precede next. Where
-// it is older than the one before it, the clock must have been set back, and
-// next must be so too.
-func (h held) vouchedFor(next neighbour) bool {
-	return h.Own.vouchesBefore(next) &&
-		(!h.Own.Time.Before(h.Prev.Time.Add(-disorder)) || next.Time.Before(h.Prev.Time.Add(-disorder)))
+// inOrder reports whether the held record's time fits between its neighbours'.
+// Where it is older than the one before it, the clock must have been set back,
+// and next must be so too.
+func (h held) inOrder(next neighbour) bool {
+	setBack := func(n neighbour) bool { return n.Time.Before(h.Prev.Time.Add(-disorder)) }
+	return !h.Own.Time.After(next.Time.Add(disorder)) && (!setBack(h.Own) || setBack(next))
 }

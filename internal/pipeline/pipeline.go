@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"encoding/json"
 	"iter"
 	"maps"
@@ -97,17 +98,22 @@ type Decision struct {
 // nil where it did not move. A record counts at its own time, but never later
 // than now.
 func (p *Pipeline) Take(s *Source, records []matcher.Record, cursor json.RawMessage, now time.Time) Decision {
-	d := Decision{now: now}
+	d := Decision{now: now.Truncate(time.Microsecond)} // as the disk will have it
 	s.canary.learn(records)
 	if s.Live {
 		s.clock.Near(now)
 	}
+	timed := false
 	for _, r := range records {
-		p.record(&d, s, r)
+		n, ok := s.neighbour(r)
+		if skew := d.now.Sub(n.Time); ok && s.Live && (!timed || skew.Abs() < s.Skew.Abs()) {
+			s.Skew, timed = skew, true
+		}
+		p.record(&d, s, r, n, ok)
 	}
 	s.Records += uint64(len(records))
-	if s.Live && len(records) > 0 && !s.Last.IsZero() {
-		s.learn(s.Last, now)
+	if timed {
+		s.learn()
 	}
 	if cursor != nil {
 		s.at = cursor
@@ -117,8 +123,8 @@ func (p *Pipeline) Take(s *Source, records []matcher.Record, cursor json.RawMess
 	return d
 }
 
-func (p *Pipeline) record(d *Decision, s *Source, r matcher.Record) {
-	n, ok := s.neighbour(r)
+// record decides on one record; n is what it says of its moment, if ok.
+func (p *Pipeline) record(d *Decision, s *Source, r matcher.Record, n neighbour, ok bool) {
 	if ok {
 		s.Last = n.Time
 		for _, j := range s.jails {
@@ -132,7 +138,11 @@ func (p *Pipeline) record(d *Decision, s *Source, r matcher.Record) {
 			failures = append(failures, f)
 		}
 	}
-	accepted, doubtful := s.canary.take(n, ok, failures)
+	taken := n.Time
+	if s.Live {
+		taken = d.now
+	}
+	accepted, doubtful := s.canary.take(n, ok, failures, taken)
 	d.Doubtful += doubtful
 	for _, f := range accepted {
 		if j, ok := p.Jails[f.Jail]; ok {
@@ -217,7 +227,7 @@ func (p *Pipeline) ban(d *Decision, b store.Ban) {
 
 // Ban bans units by hand, for ever where lasting is 0.
 func (p *Pipeline) Ban(units []netip.Prefix, lasting time.Duration, reason string, now time.Time) Decision {
-	d := Decision{now: now.Truncate(time.Microsecond)} // as the disk will have it
+	d := Decision{now: now.Truncate(time.Microsecond)}
 	for _, unit := range units {
 		b := store.Ban{Jail: Manual, Unit: unit, Since: d.now, Origin: "manual", Reason: reason}
 		if lasting > 0 {
@@ -270,7 +280,8 @@ func (p *Pipeline) Current(key counter.Key) (Ban, bool) {
 	return Ban{}, false
 }
 
-// Bans returns all bans, in force and over, of units that overlap with prefix.
+// Bans returns all bans, in force and over, of units that overlap with prefix,
+// sorted by their beginning, unit and jail.
 func (p *Pipeline) Bans(prefix netip.Prefix) []Ban {
 	var all []Ban
 	for key, bans := range p.state.bans {
@@ -280,7 +291,7 @@ func (p *Pipeline) Bans(prefix netip.Prefix) []Ban {
 			}
 		}
 	}
-	slices.SortFunc(all, func(a, b Ban) int { return a.Since.Compare(b.Since) })
+	slices.SortStableFunc(all, func(a, b Ban) int { return cmp.Or(a.Since.Compare(b.Since), a.Key().Compare(b.Key())) })
 	return all
 }
 
@@ -337,18 +348,19 @@ func (p *Pipeline) threshold(name string) threshold {
 }
 
 // excerpt shortens a record to what an operator needs to see. The end is kept
-// too: FreeSWITCH writes the address there.
+// too: FreeSWITCH writes the address there. Bytes that are not UTF-8 become
+// U+FFFD here and in cut, as the disk will have them.
 func excerpt(text []byte) string {
 	const half = excerptLength / 2
 	if len(text) <= excerptLength {
-		return string(text)
+		return strings.ToValidUTF8(string(text), "\uFFFD")
 	}
 	return strings.ToValidUTF8(string(text[:half]), "") + " ... " + strings.ToValidUTF8(string(text[len(text)-half:]), "")
 }
 
 func cut(text string, length int) string {
 	if len(text) <= length {
-		return text
+		return strings.ToValidUTF8(text, "\uFFFD")
 	}
 	return strings.ToValidUTF8(text[:length], "") + "..."
 }

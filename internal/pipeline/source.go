@@ -19,8 +19,9 @@ type Source struct {
 	// Live says that records are read as they are written, so that the time at
 	// which they are read tells in which zone the source writes.
 	Live bool
-	// Offset is what is added to the times that records tell, and Skew how far
-	// the last one was read live after the time that it told, then.
+	// Offset is what is added to the times that records tell, and Skew how long
+	// after the time that it then told a live record was read: of the newest
+	// batch, the record for which that is the least. A caller may forge one.
 	Offset, Skew time.Duration
 
 	candidate time.Duration // for another Offset
@@ -58,8 +59,17 @@ func (p *Pipeline) NewSource(name, via string, location *time.Location) (*Source
 			}
 			s.shift(offset)
 		}
+		s.resume(location)
 	}
 	return s, nil
+}
+
+// resume tells the clock the last record: in an hour that is repeated, what is
+// before it is of the second one.
+func (s *Source) resume(location *time.Location) {
+	s.clock.Near(s.Last)
+	s.clock.Time(s.Last.Add(-s.Offset).In(location).AppendFormat(nil, "2006-01-02 15:04:05.000000"))
+	s.clock.Near(time.Time{})
 }
 
 // Watch lets a jail see the records of the source; preferred is what its jail
@@ -97,29 +107,30 @@ func (s *Source) position() json.RawMessage {
 }
 
 // neighbour returns what a record says of the moment at which it was written,
-// and false where it does not say, or seems to say it twice.
+// and false where it does not say, or names a year of no clock: JSON has none
+// over 9999, and callers can forge one.
 func (s *Source) neighbour(r matcher.Record) (neighbour, bool) {
 	at, ok := s.clock.Time(r.Stamp)
-	if !ok {
+	if !ok || at.Year() < 1970 || at.Year() > 9998 {
 		return neighbour{}, false
 	}
 	return neighbour{Time: at, Idle: string(r.Idle), doubled: bytes.Count(r.Text, []byte("% [")) > 1}, true
 }
 
-// Zones differ by multiples of a quarter of an hour. An offset is believed when
-// so many batches in a row agree on it within the slack.
+// Zones lie from -12 to +14 hours and differ by multiples of a quarter of one. An
+// offset is believed when so many batches in a row agree on it within the slack.
 const (
 	zoneStep  = 15 * time.Minute
+	zonesSpan = 26 * time.Hour
 	zoneSlack = 90 * time.Second
 	zoneVotes = 3
 )
 
-// learn finds out in which zone a live source writes: a record that was just
-// written and tells another time by hours was stamped by another zone's clock.
-func (s *Source) learn(told, now time.Time) {
-	s.Skew = now.Sub(told)
+// learn finds out in which zone a live source writes: records that were just
+// written and all tell another time by hours were stamped by another zone's clock.
+func (s *Source) learn() {
 	step := s.Skew.Round(zoneStep)
-	if step == 0 || (s.Skew-step).Abs() > zoneSlack {
+	if step == 0 || step.Abs() > zonesSpan || (s.Skew-step).Abs() > zoneSlack {
 		s.votes = 0
 		return
 	}
