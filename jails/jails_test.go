@@ -193,6 +193,15 @@ func TestBadJail(t *testing.T) {
 		{"bad: the regex of the second pattern", sshd + "# another\n[[pattern]]\nname = 'user'\nkind = 'user'\n\nregex = '''Invalid user'''\n", []string{
 			`:13: pattern.user.regex: it names no <HOST>`,
 		}},
+		{"bad: every pattern off", sshd + "enabled = false\n", []string{
+			`:8: pattern: no pattern is enabled, so nothing would ever match; to switch the jail off write enabled = false`,
+		}},
+		{"bad: distinct users of a pattern that names none", "distinct = 'user'\n" + sshd, []string{
+			`:7: pattern.password.regex: must name the user with <F-USER>...</F-USER>, because of distinct = "user"`,
+		}},
+		{"bad: distinct hosts", "distinct = 'host'\n" + sshd, []string{
+			`:1: distinct: "host" is not known; write "user", or "" for none`,
+		}},
 		{"bad: pattern without a name or a regex", sshd + "[[pattern]]\n[[pattern]]\nname = 'x'\n", []string{
 			`:8: pattern.#2.name: is missing: a pattern needs a name`,
 			`:8: pattern.#2.regex: is missing: a pattern needs a regex in '''...'''`,
@@ -290,6 +299,7 @@ func TestBadBand(t *testing.T) {
   # a comment
   "2001:db8::1/32", "fe80::1%eth0", 7,
   "2001:db8::/32", "192.0.2.07", "::ffff:198.51.100.9/120",
+  "0.0.0.0/0",
 ]`, []string{
 			`:2: allow: "192.0.2.7/24" has host bits set; write "192.0.2.0/24"`,
 			`:3: allow: "pbx.example.com" is neither an address nor a prefix`,
@@ -298,6 +308,7 @@ func TestBadBand(t *testing.T) {
 			`:5: allow: must be a string such as "192.0.2.7", not a number`,
 			`:6: allow: "192.0.2.07" is neither an address nor a prefix`,
 			`:6: allow: "::ffff:198.51.100.9/120" has host bits set; write "198.51.100.0/24"`,
+			`:7: allow: "0.0.0.0/0" would exempt everybody`,
 		}, []string{"192.0.2.7/32", "2001:db8::/32"}, 5},
 		{"bad: allow is no list", "allow = '192.0.2.7'\n", []string{
 			`:1: allow: must be a list such as ["192.0.2.7", "2001:db8::/32"], not a string`,
@@ -347,12 +358,11 @@ func TestBadBand(t *testing.T) {
 }
 
 func TestAllow(t *testing.T) {
-	cfg := config(map[string]string{"band.toml": `allow = ["192.0.2.7", "198.51.100.0/24", "2001:db8::/32", "::1", "::ffff:192.0.2.8", "::ffff:203.0.113.0/120", "0.0.0.0/0"]`})
+	cfg := config(map[string]string{"band.toml": `allow = ["192.0.2.7", "198.51.100.0/24", "2001:db8::/32", "::1", "::ffff:192.0.2.8", "::ffff:203.0.113.0/120"]`})
 	want := []netip.Prefix{
 		netip.MustParsePrefix("192.0.2.7/32"), netip.MustParsePrefix("198.51.100.0/24"),
 		netip.MustParsePrefix("2001:db8::/32"), netip.MustParsePrefix("::1/128"),
 		netip.MustParsePrefix("192.0.2.8/32"), netip.MustParsePrefix("203.0.113.0/24"),
-		netip.MustParsePrefix("0.0.0.0/0"),
 	}
 	if diff := cmp.Diff(want, cfg.Allow, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" || len(cfg.Problems) > 0 {
 		t.Errorf("problems %v; -want +got:\n%s", cfg.Problems, diff)

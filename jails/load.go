@@ -105,6 +105,9 @@ func openFile(fsys fs.FS, name string) (io.ReadCloser, error) {
 // takes only a letter at the start of a name.
 var nameForm = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,31}$`)
 
+// namesUser finds what captures the user in a regex.
+var namesUser = regexp.MustCompile(`<USER>|<F-USER>|\(\?P?<user>`)
+
 // reserved are the names that have a meaning of their own where a jail's name
 // may stand: on the command line, and as a set of the kernel table.
 var reserved = []string{"all", "manual", "allow4", "allow6"}
@@ -203,8 +206,15 @@ func build(name string, base []*layer, top *layer, c Checker) (Jail, []Problem) 
 	} else if formatErr = c.Format(j.Format); formatErr != nil {
 		report("format", formatErr.Error())
 	}
+	if j.Enabled && len(j.Patterns) > 0 && !slices.ContainsFunc(j.Patterns, func(p Pattern) bool { return p.Enabled }) {
+		o := j.Origins["pattern."+j.Patterns[0].Name+".enabled"]
+		problems = append(problems, Problem{o.File, o.Line, "pattern", name, "no pattern is enabled, so nothing would ever match; to switch the jail off write enabled = false"})
+	}
 	for _, p := range j.Patterns {
 		key := "pattern." + p.Name
+		if j.Distinct == "user" && p.Enabled && !namesUser.MatchString(p.Regex) {
+			report(key+".regex", `must name the user with <F-USER>...</F-USER>, because of distinct = "user"`)
+		}
 		if p.Regex == "" {
 			missing(key+".regex", j.Origins[key].Line, "a pattern needs a regex in '''...'''")
 		} else if formatErr == nil {

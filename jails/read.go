@@ -512,6 +512,9 @@ func asPrefix(v any) (netip.Prefix, error) {
 	if p.Addr().Is4In6() && p.Bits() >= 96 {
 		p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
 	}
+	if p.Bits() == 0 {
+		return p, fmt.Errorf("%q would exempt everybody", s)
+	}
 	if p != p.Masked() {
 		return p, fmt.Errorf("%q has host bits set; write %q", s, p.Masked())
 	}

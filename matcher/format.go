@@ -3,7 +3,6 @@ package matcher
 import (
 	"bytes"
 	"fmt"
-	"slices"
 	"strings"
 	"unicode"
 )
@@ -35,10 +34,11 @@ func Formats() []string { return []string{"freeswitch"} }
 // FormatNamed returns the format of that name; the error of an unknown one
 // lists those that exist.
 func FormatNamed(name string) (Format, error) {
-	if !slices.Contains(Formats(), name) {
-		return nil, fmt.Errorf("unknown format %q; the formats are: %s", name, strings.Join(Formats(), ", "))
+	switch name {
+	case "freeswitch":
+		return freeswitch{}, nil
 	}
-	return freeswitch{}, nil
+	return nil, fmt.Errorf("unknown format %q; the formats are: %s", name, strings.Join(Formats(), ", "))
 }
 
 // freeswitch is the format of FreeSWITCH's log files (switch_log.c:570, 614 of

@@ -24,7 +24,8 @@ func (p *Pattern) Near(message []byte) (matched int, expected string) {
 			continue
 		}
 		if at := begin.FindIndex(message); at != nil && at[0] == 0 {
-			return at[1] + common(parts[n], message[at[1]:]), next(parts[n:])
+			agreed := common(parts[n], message[at[1]:])
+			return at[1] + agreed, next(parts[n:])[agreed:]
 		}
 	}
 	return 0, next(parts)

@@ -46,7 +46,10 @@ var tokens = strings.NewReplacer(
 )
 
 // namedTag is fail2ban's way to name any part of a record.
-var namedTag = regexp.MustCompile(`<(/?)F-([A-Z_]+)>`)
+var namedTag = regexp.MustCompile(`<(/?)F-([A-Z][A-Z0-9_]*)>`)
+
+// unknownTag is what looks like a token and is none.
+var unknownTag = regexp.MustCompile(`</?[A-Z][A-Z0-9_-]*>`)
 
 // expand replaces the tokens of a pattern.
 func expand(regex string) string {
@@ -69,6 +72,12 @@ func expand(regex string) string {
 // too where something of any length stands before the host.
 func Compile(name, kind, regex string, unsafe bool) (*Pattern, error) {
 	expanded := expand(regex)
+	if tag := unknownTag.FindString(expanded); tag != "" {
+		return nil, fmt.Errorf("%s is not known; write <HOST>, <ADDR>, <IP4>, <IP6> or <SUBNET> for the host, and <F-USER>...</F-USER> for the user", tag)
+	}
+	if strings.Contains(regex, "%(") {
+		return nil, errors.New("%(...)s is an interpolation of fail2ban, which band does not have; leave it out: time, syslog header and the like are taken off before a pattern is matched")
+	}
 	tree, err := syntax.Parse(expanded, syntax.Perl|syntax.DotNL)
 	if err != nil {
 		return nil, explain(regex, expanded, err)
@@ -133,11 +142,18 @@ func explain(regex, expanded string, err error) error {
 	for _, python := range []struct{ text, name string }{
 		{"(?=", "look-ahead"}, {"(?!", "look-ahead"}, {"(?<=", "look-behind"}, {"(?<!", "look-behind"},
 		{"(?P=", "a back reference"}, {"(?(", "a conditional"}, {"(?#", "a comment group"},
-		{"%(", "an interpolation of fail2ban"},
 	} {
 		if strings.Contains(regex, python.text) {
 			return fmt.Errorf("%s (%s...) is not supported by Go's regular expressions; rewrite the pattern without it", python.name, python.text)
 		}
+	}
+	switch {
+	case regexp.MustCompile(`\\[1-9]`).MatchString(regex):
+		return errors.New("a back reference (\\1) is not supported by Go's regular expressions; rewrite the pattern without it")
+	case strings.Contains(regex, `\Z`):
+		return errors.New("\\Z does not exist in Go's regular expressions; write $")
+	case regexp.MustCompile(`[*+?}]\+`).MatchString(regex):
+		return errors.New("a possessive quantifier (++ or *+) is not supported by Go's regular expressions; leave out the second +")
 	}
 	var syntaxErr *syntax.Error
 	if errors.As(err, &syntaxErr) {

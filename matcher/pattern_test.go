@@ -78,7 +78,12 @@ func TestCompile(t *testing.T) {
 		{"bad: look-ahead", `^a(?=b) <HOST>$`, "look-ahead ((?=...) is not supported"},
 		{"bad: look-behind", `^(?<!a)b <HOST>$`, "look-behind ((?<!...) is not supported"},
 		{"bad: a back reference", `^(?P<x>a)(?P=x) <HOST>$`, "a back reference ((?P=...) is not supported"},
-		{"bad: a numbered back reference", `^(a)\1 <HOST>$`, "bad regular expression: invalid escape sequence: `\\1`"},
+		{"bad: a numbered back reference", `^(a)\1 <HOST>$`, "a back reference (\\1) is not supported"},
+		{"bad: a possessive quantifier", `^a++ <HOST>$`, "a possessive quantifier"},
+		{"bad: Python's end", `^a <HOST>\Z`, "write $"},
+		{"bad: an interpolation", `^%(__prefix_line)sa <HOST>$`, "leave it out"},
+		{"bad: a token of fail2ban that names no address", `^a <DNS>$`, "<DNS> is not known"},
+		{"bad: a misspelt token", `^a <HSOT>$`, "<HSOT> is not known"},
 		{"bad: parentheses", `^(a <HOST>$`, "bad regular expression: missing closing )"},
 	}
 	for _, tt := range tests {

@@ -8,7 +8,7 @@ import (
 )
 
 // Failure is a record that a pattern matched. Via is the kind of its source
-// ("file", "journal", "eventsocket"), Record an excerpt of it as evidence. On
+// ("file", "preferred file"), Record an excerpt of it as evidence. On
 // the disk times are cut to microseconds and turned to UTC, and bytes that are
 // not UTF-8 become U+FFFD.
 type Failure struct {

@@ -73,6 +73,9 @@ and the disk knows it. When nothing was banned the exit status is 1.` + "\n" + e
 			if request.Units, err = units(args); err != nil {
 				return err
 			}
+			if err := c.knows(cmd, request.Jail); err != nil {
+				return err
+			}
 			done, err := c.daemon().Unban(cmd.Context(), request)
 			if err != nil {
 				return c.reach(err)

@@ -30,19 +30,8 @@ a log and who is to be banned (docs/jails.md); when one fails the exit status is
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			loaded := config.Load(c.config)
-			if c.json {
-				type problem struct {
-					File string `json:"file"`
-					Line int    `json:"line"`
-					Key  string `json:"key"`
-					Jail string `json:"jail"`
-					Text string `json:"text"`
-				}
-				found := []problem{}
-				for _, p := range loaded.Problems {
-					found = append(found, problem{p.File, p.Line, p.Key, p.Jail, p.Text})
-				}
-				if err := printJSON(cmd.OutOrStdout(), found); err != nil {
+			if c.json && (tests == "" || len(loaded.Problems) > 0) {
+				if err := printJSON(cmd.OutOrStdout(), asProblems(loaded)); err != nil {
 					return err
 				}
 			}
@@ -50,7 +39,7 @@ a log and who is to be banned (docs/jails.md); when one fails the exit status is
 				return err
 			}
 			if tests != "" {
-				return runTests(cmd, tests, loaded)
+				return c.runTests(cmd, tests, loaded)
 			}
 			if !c.json {
 				enabled := 0
@@ -72,7 +61,34 @@ a log and who is to be banned (docs/jails.md); when one fails the exit status is
 	return command
 }
 
-func runTests(cmd *cobra.Command, dir string, loaded *jails.Config) error {
+// problem is a jails.Problem as programs see it.
+type problem struct {
+	File string `json:"file"`
+	Line int    `json:"line"`
+	Key  string `json:"key"`
+	Jail string `json:"jail"`
+	Text string `json:"text"`
+}
+
+func asProblems(loaded *jails.Config) []problem {
+	found := []problem{}
+	for _, p := range loaded.Problems {
+		found = append(found, problem{p.File, p.Line, p.Key, p.Jail, p.Text})
+	}
+	return found
+}
+
+// testResult is how a jail test ended.
+type testResult struct {
+	Test string `json:"test"`
+	OK   bool   `json:"ok"`
+	Diff string `json:"diff"`
+}
+
+func (c *cli) runTests(cmd *cobra.Command, dir string, loaded *jails.Config) error {
+	if _, err := os.Stat(dir); err != nil {
+		return invalid{err}
+	}
 	fsys := os.DirFS(dir)
 	names, err := fs.Glob(fsys, "*"+jailtest.Suffix)
 	if err != nil {
@@ -81,22 +97,38 @@ func runTests(cmd *cobra.Command, dir string, loaded *jails.Config) error {
 	if len(names) == 0 {
 		return invalid{fmt.Errorf("%s: no file is named *%s", dir, jailtest.Suffix)}
 	}
+	var results []testResult
 	failed := 0
 	for _, name := range names {
 		diff, err := jailtest.Run(cmd.Context(), fsys, name, loaded)
 		if err != nil {
-			return invalid{err}
+			diff = err.Error()
 		}
-		if diff == "" {
-			fmt.Fprintf(cmd.OutOrStdout(), "ok    %s\n", name)
-			continue
+		if diff != "" {
+			failed++
 		}
-		failed++
-		fmt.Fprintf(cmd.OutOrStdout(), "FAIL  %s\n        %s\n", name, strings.ReplaceAll(diff, "\n", "\n        "))
+		results = append(results, testResult{name, diff == "", diff})
 	}
-	if failed > 0 {
-		fmt.Fprintf(cmd.ErrOrStderr(), "%d of %s failed\n", failed, plural(len(names), "test", "tests"))
+	if c.json {
+		err = printJSON(cmd.OutOrStdout(), results)
+	} else {
+		printTests(cmd, results, failed)
+	}
+	if err == nil && failed > 0 {
 		return errNo
 	}
-	return nil
+	return err
+}
+
+func printTests(cmd *cobra.Command, results []testResult, failed int) {
+	for _, r := range results {
+		if r.OK {
+			fmt.Fprintf(cmd.OutOrStdout(), "ok    %s\n", r.Test)
+		} else {
+			fmt.Fprintf(cmd.OutOrStdout(), "FAIL  %s\n        %s\n", r.Test, strings.ReplaceAll(r.Diff, "\n", "\n        "))
+		}
+	}
+	if failed > 0 {
+		fmt.Fprintf(cmd.ErrOrStderr(), "%d of %s failed\n", failed, plural(len(results), "test", "tests"))
+	}
 }

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
+	"io"
 	"strconv"
 	"strings"
 	"time"
@@ -58,21 +60,34 @@ jail, or its overlay in jails.d. It needs no daemon.` + "\n" + exitCodes,
 				if c.json {
 					return problems(cmd, loaded, printJSON(cmd.OutOrStdout(), v))
 				}
-				rows := [][]string{{"KEY", "VALUE", "FROM"}}
-				for _, k := range v.Keys {
-					rows = append(rows, []string{k.Key, k.Value, k.Origin})
-				}
-				table(cmd.OutOrStdout(), rows)
-				return problems(cmd, loaded, nil)
+				return problems(cmd, loaded, printJail(cmd.OutOrStdout(), v))
 			}
 			if err := problems(cmd, loaded, nil); err != nil {
 				return err
 			}
-			fmt.Fprintf(cmd.ErrOrStderr(), "there is no jail %q; banctl jails lists them\n", args[0])
-			return errNo
+			return invalid{fmt.Errorf("there is no jail %q; banctl jails lists them", args[0])}
 		},
 	})
 	return command
+}
+
+// printJail prints the values of a jail, the long ones below the others.
+func printJail(w io.Writer, v jailView) error {
+	rows := [][]string{{"KEY", "VALUE", "FROM"}}
+	for _, k := range v.Keys {
+		if !strings.HasSuffix(k.Key, ".regex") {
+			rows = append(rows, []string{k.Key, k.Value, k.Origin})
+		}
+	}
+	if err := table(w, rows); err != nil {
+		return err
+	}
+	for _, k := range v.Keys {
+		if strings.HasSuffix(k.Key, ".regex") {
+			fmt.Fprintf(w, "\n%s, from %s:\n  %s\n", k.Key, k.Origin, k.Value)
+		}
+	}
+	return nil
 }
 
 // problems says what is wrong with the configuration, where nothing else went
@@ -116,7 +131,7 @@ func view(j jails.Jail) jailView {
 		if from.Layer == "" { // a part of a pattern that was set with the pattern
 			from = j.Origins[key[:max(strings.LastIndex(key, "."), 0)]]
 		}
-		origin := from.Layer
+		origin := cmp.Or(from.Layer, "built-in")
 		if from.File != "" {
 			origin = fmt.Sprintf("%s, %s:%d", from.Layer, from.File, from.Line)
 		}
@@ -127,17 +142,22 @@ func view(j jails.Jail) jailView {
 	add("findtime", duration(j.FindTime))
 	add("maxretry", strconv.Itoa(j.MaxRetry))
 	add("bantime", duration(j.BanTime))
+	add("distinct", cmp.Or(j.Distinct, "-"))
 	add("ports", ports(j.Ports))
 	add("ipv4_prefix", strconv.Itoa(j.IPv4Prefix))
 	add("ipv6_prefix", strconv.Itoa(j.IPv6Prefix))
 	var files []string
 	for _, s := range j.Sources {
+		if s.Preferred {
+			s.File += " (preferred)"
+		}
 		files = append(files, s.File)
 	}
 	add("source", strings.Join(files, ", "))
 	for _, p := range j.Patterns {
 		add("pattern."+p.Name+".enabled", strconv.FormatBool(p.Enabled))
 		add("pattern."+p.Name+".kind", p.Kind)
+		add("pattern."+p.Name+".unsafe", strconv.FormatBool(p.Unsafe))
 		add("pattern."+p.Name+".regex", p.Regex)
 	}
 	return v

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -39,6 +40,9 @@ ever), failures, packets (dropped so far) and origin ("jail" or "manual").` + "\
 			if !ok {
 				return invalid{fmt.Errorf("--sort %q is none of unit, since, until, packets", order)}
 			}
+			if err := c.knows(cmd, jail); err != nil {
+				return err
+			}
 			bans, err := c.daemon().Bans(cmd.Context())
 			if err != nil {
 				return c.reach(err)
@@ -58,6 +62,25 @@ ever), failures, packets (dropped so far) and origin ("jail" or "manual").` + "\
 	command.Flags().StringVar(&jail, "jail", "", "only the bans of this jail")
 	command.Flags().StringVar(&order, "sort", "unit", "unit, since (newest first), until (soonest first) or packets (most first)")
 	return command
+}
+
+// knows checks that the daemon has a jail of that name, where one is given.
+func (c *cli) knows(cmd *cobra.Command, jail string) error {
+	if jail == "" || jail == "manual" {
+		return nil
+	}
+	s, err := c.daemon().Status(cmd.Context())
+	if err != nil {
+		return c.reach(err)
+	}
+	names := []string{"manual"}
+	for _, j := range s.Jails {
+		names = append(names, j.Name)
+	}
+	if !slices.Contains(names, jail) {
+		return invalid{fmt.Errorf("there is no jail %q; there are: %s", jail, strings.Join(names, ", "))}
+	}
+	return nil
 }
 
 func banRows(bans []control.Ban) [][]string {
@@ -83,7 +106,7 @@ func changed(cmd *cobra.Command, asJSON bool, done control.Changed, word string)
 			case word == "unbanned":
 				line += " from " + b.Jail
 			case b.Until == nil:
-				line += " for ever"
+				line += " forever"
 			default:
 				line += " for " + left(b.Until)
 			}

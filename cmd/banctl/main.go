@@ -25,7 +25,7 @@ const (
 	exitDone        = 0
 	exitNo          = 1 // the answer is no
 	exitUsage       = 2 // wrong usage or configuration
-	exitUnreachable = 3 // the daemon cannot be reached, or failed
+	exitUnreachable = 3 // the daemon cannot be reached, or could not do it
 	exitRefused     = 4
 )
 
@@ -34,7 +34,7 @@ Exit status:
   0  done, or yes
   1  the answer is no
   2  wrong usage or configuration
-  3  the daemon cannot be reached
+  3  the daemon cannot be reached, or could not do it
   4  refused`
 
 // errNo says that the answer is no. It has been printed already.
@@ -133,7 +133,7 @@ func seeHelp(cmd *cobra.Command, err error) error {
 	return fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())
 }
 
-// daemon returns a client, whose errors tell an operator what to do.
+// daemon returns a client; reach explains its errors.
 func (c *cli) daemon() *control.Client { return control.NewClient(c.socket) }
 
 // reach explains why the daemon cannot be reached.
@@ -144,7 +144,7 @@ func (c *cli) reach(err error) error {
 	case errors.Is(err, syscall.EACCES):
 		return fmt.Errorf("no permission for %s: run as root, or join the group %s", c.socket, control.Group)
 	case errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.ECONNREFUSED):
-		return fmt.Errorf("no daemon answers at %s: start it (systemctl start band), or name its socket with --socket", c.socket)
+		return fmt.Errorf("no daemon answers at %s: start band, or name its socket with --socket", c.socket)
 	}
 	return fmt.Errorf("%w at %s", err, c.socket)
 }

@@ -38,7 +38,7 @@ jail and host) and bans (unit, jail, at, failures), in the order of decision.` +
   zstdcat old.log.zst | banctl replay --json -`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			loaded, err := c.withJails(names)
+			loaded, err := c.withJails(cmd, names)
 			if err != nil {
 				return err
 			}
@@ -58,6 +58,9 @@ jail and host) and bans (unit, jail, at, failures), in the order of decision.` +
 			if err != nil {
 				return invalid{err}
 			}
+			if !result.Understood {
+				fmt.Fprintln(cmd.ErrOrStderr(), "warning: no record of the jails' format begins in these logs; are they the right ones?")
+			}
 			if c.json {
 				return printJSON(cmd.OutOrStdout(), asReplay(result))
 			}
@@ -69,22 +72,25 @@ jail and host) and bans (unit, jail, at, failures), in the order of decision.` +
 	return command
 }
 
-// withJails returns the configuration with only the named jails, enabled; with
-// no names, with those that are enabled.
-func (c *cli) withJails(names []string) (*jails.Config, error) {
+// withJails returns the configuration, where jails are named with only those,
+// enabled. What is wrong with the rest is said; what is wrong with one of them is
+// an error.
+func (c *cli) withJails(cmd *cobra.Command, names []string) (*jails.Config, error) {
 	loaded := config.Load(c.config)
+	for _, p := range loaded.Problems {
+		if slices.Contains(names, p.Jail) {
+			return nil, invalid{p}
+		}
+		fmt.Fprintln(cmd.ErrOrStderr(), p.Error())
+	}
 	if len(names) == 0 {
 		return loaded, nil
 	}
+	slices.Sort(names)
 	var kept []jails.Jail
-	for _, name := range names {
+	for _, name := range slices.Compact(names) {
 		i := slices.IndexFunc(loaded.Jails, func(j jails.Jail) bool { return j.Name == name })
 		if i < 0 {
-			for _, p := range loaded.Problems {
-				if p.Jail == name {
-					return nil, invalid{p}
-				}
-			}
 			return nil, invalid{fmt.Errorf("there is no jail %q; banctl jails lists them", name)}
 		}
 		loaded.Jails[i].Enabled = true
@@ -149,7 +155,10 @@ func printReplay(w io.Writer, r *replay.Result, c *jails.Config) {
 		table(w, rows)
 	}
 	if r.Doubtful > 0 {
-		fmt.Fprintf(w, "\n%s not counted: they look forged, into a log that callers can write to\n", plural(r.Doubtful, "failure was", "failures were"))
+		fmt.Fprintf(w, "\nnot counted: %s that look forged, in a log that callers can write to\n", plural(r.Doubtful, "failure", "failures"))
+	}
+	if r.Exempt > 0 {
+		fmt.Fprintf(w, "\nnot counted: %s of hosts that are exempt\n", plural(r.Exempt, "failure", "failures"))
 	}
 	if len(r.Bans) == 0 {
 		fmt.Fprintln(w, "nobody would have been banned")
@@ -158,7 +167,7 @@ func printReplay(w io.Writer, r *replay.Result, c *jails.Config) {
 
 func lasting(b store.Ban) string {
 	if b.Until.IsZero() {
-		return "ever"
+		return "forever"
 	}
 	return span(b.Until.Sub(b.Since))
 }

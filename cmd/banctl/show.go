@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"band/internal/control"
 )
 
 func (c *cli) show() *cobra.Command {
@@ -43,11 +45,16 @@ status is 1.` + "\n" + exitCodes,
 			} else {
 				fmt.Fprintf(w, "%s is not banned\n", e.Unit)
 			}
+			for _, b := range e.Bans {
+				if b.Reason != "" {
+					fmt.Fprintf(w, "%s is banned by %s%s\n", b.Unit, b.Jail, because(b))
+				}
+			}
 			if e.Allowed != "" {
 				fmt.Fprintf(w, "exempt: it is %s\n", e.Allowed)
 			}
 			for _, n := range e.Counts {
-				fmt.Fprintf(w, "%s of %d failures in jail %s (%s)\n", fmt.Sprint(n.Failures), n.MaxRetry, n.Jail, n.Unit)
+				fmt.Fprintf(w, "%d of %d failures in jail %s (%s)\n", n.Failures, n.MaxRetry, n.Jail, n.Unit)
 			}
 			if len(e.Users) > 0 {
 				var users []string
@@ -67,12 +74,23 @@ status is 1.` + "\n" + exitCodes,
 			}
 			for _, b := range e.Past {
 				how := "ran out"
-				if b.Lifted {
+				switch {
+				case b.Lifted:
 					how = "was lifted"
+				case b.Replaced:
+					how = "was replaced"
 				}
-				fmt.Fprintf(w, "  %s  %s  %s, %s\n", local(b.Since), b.Unit, b.Jail, how)
+				fmt.Fprintf(w, "  %s  %s  %s, %s%s\n", local(b.Since), b.Unit, b.Jail, how, because(b.Ban))
 			}
 			return answer
 		},
 	}
+}
+
+// because says why somebody banned by hand, where he did.
+func because(b control.Ban) string {
+	if b.Reason == "" {
+		return ""
+	}
+	return ": " + printable(b.Reason)
 }

@@ -32,7 +32,7 @@ When nothing matched the exit status is 1.` + "\n" + exitCodes,
   banctl test freeswitch old.log.gz --json | jq -r 'select(.match).host' | sort | uniq -c`,
 		Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			loaded, err := c.withJails(args[:1])
+			loaded, err := c.withJails(cmd, args[:1])
 			if err != nil {
 				return err
 			}
@@ -175,7 +175,7 @@ func (t *tester) nearest(message []byte) string {
 	const shown = 60
 	rest := message[max(at, 0):]
 	text := printable(string(rest[:min(len(rest), shown)]))
-	return fmt.Sprintf("%s agrees with %d bytes, then expects %q, and finds %q", best, max(at, 0), expected, text)
+	return fmt.Sprintf("%s agrees with %s, then expects %q, and finds %q", best, plural(max(at, 0), "byte", "bytes"), expected, text)
 }
 
 // marked returns the message with host and user marked.

@@ -114,6 +114,9 @@ func check(c *jails.Config) {
 func run(o options, log *slog.Logger) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
 	watchdog, err := systemd.SdWatchdogEnabled(false)
 	if err != nil {
 		return fmt.Errorf("read the watchdog interval: %w", err)
@@ -133,6 +136,7 @@ func run(o options, log *slog.Logger) error {
 		Ready:      func() { notify(systemd.SdNotifyReady) },
 		Alive:      func() { notify(systemd.SdNotifyWatchdog) },
 		AliveEvery: watchdog / 2,
+		Hangups:    hangups,
 	})
 	if err != nil {
 		return err

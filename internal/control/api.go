@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"time"
 
@@ -52,6 +53,9 @@ type Ban struct {
 	Failures int        `json:"failures"`
 	Packets  uint64     `json:"packets"`
 	Origin   string     `json:"origin"`
+	// Reason is what was said when it was banned by hand; only an Explanation
+	// tells it.
+	Reason string `json:"reason,omitempty"`
 }
 
 // Unit prints a single address without its length.
@@ -75,7 +79,7 @@ func (u *Unit) UnmarshalText(text []byte) (err error) {
 }
 
 // ParseUnit accepts an address or a prefix in any spelling and returns it
-// masked and unmapped. Its error names what was wrong with the text.
+// unmapped. Its error names what was wrong with the text.
 func ParseUnit(text string) (Unit, error) {
 	if addr, err := netip.ParseAddr(text); err == nil {
 		addr = addr.Unmap().WithZone("")
@@ -88,7 +92,10 @@ func ParseUnit(text string) (Unit, error) {
 	if addr := prefix.Addr(); addr.Is4In6() && prefix.Bits() >= 96 {
 		prefix = netip.PrefixFrom(addr.Unmap(), prefix.Bits()-96)
 	}
-	return Unit{prefix.Masked()}, nil
+	if prefix != prefix.Masked() {
+		return Unit{}, fmt.Errorf("%s has host bits set; write %s, or the address alone", text, prefix.Masked())
+	}
+	return Unit{prefix}, nil
 }
 
 // Explanation is all that is known of an address or prefix.
@@ -105,7 +112,8 @@ type Explanation struct {
 // PastBan is a ban that is over.
 type PastBan struct {
 	Ban
-	Lifted bool `json:"lifted"` // by hand, before its time
+	Lifted   bool `json:"lifted"`   // by hand, before its time
+	Replaced bool `json:"replaced"` // by another ban of the same jail
 }
 
 // Count is how many failures of a unit a jail has counted.

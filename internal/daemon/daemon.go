@@ -44,6 +44,8 @@ type Config struct {
 	Ready      func()
 	Alive      func()
 	AliveEvery time.Duration
+
+	Hangups <-chan os.Signal // SIGHUP, by which others reload
 }
 
 // A Daemon protects this machine while it runs.
@@ -191,6 +193,8 @@ func (d *Daemon) decide(ctx context.Context, batches <-chan source.Batch, open f
 			ask()
 		case <-d.store.WantsSnapshot():
 			d.snapshot()
+		case <-d.Hangups:
+			d.log.Warn("SIGHUP changes nothing: restart band, which leaves no gap, to read the configuration again")
 		case <-look.C:
 			if d.Alive != nil {
 				d.Alive()

@@ -1,3 +1,3 @@
-// Package daemon is the pipeline: it takes the records of all sources in turn,
-// decides, and tells the store and the kernel.
+// Package daemon runs everything: it hands the records of all sources to the
+// pipeline in turn, and what that decides to the store and the kernel.
 package daemon

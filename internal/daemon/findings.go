@@ -83,7 +83,7 @@ func forged(source string, n int) doctor.Finding {
 // refused is the finding that a problem of the configuration makes.
 func refused(p jails.Problem) doctor.Finding {
 	f := doctor.Finding{
-		Kind: doctor.ConfigRefused, Severity: doctor.Error, Jail: p.Jail, Source: fmt.Sprintf("%s:%d", p.File, p.Line),
+		Kind: doctor.ConfigRefused, Severity: doctor.Error, Jail: p.Jail, Source: fmt.Sprintf("%s:%d:%s", p.File, p.Line, p.Key),
 		Text: p.Error(), Remedy: "correct it, check with banctl check, and restart band",
 	}
 	if p.Jail != "" {

@@ -128,12 +128,20 @@ func (d *Daemon) Explain(ctx context.Context, unit control.Unit) (control.Explan
 			e.Allowed = d.pipeline.Exempt(unit.Addr())
 		}
 		var evidence []store.Failure
-		for _, b := range d.pipeline.Bans(unit.Prefix) {
+		bans := d.pipeline.Bans(unit.Prefix)
+		for _, b := range bans {
 			evidence = append(evidence, b.Evidence...)
 			if _, ok := d.group(b.Jail); ok && b.InForce(d.Now()) {
-				e.Bans = append(e.Bans, d.view(b, packets))
+				v := d.view(b, packets)
+				v.Reason = b.Reason
+				e.Bans = append(e.Bans, v)
 			} else {
-				e.Past = append(e.Past, control.PastBan{Ban: d.view(b, nil), Lifted: !b.Lifted.IsZero()})
+				v := control.PastBan{Ban: d.view(b, nil), Lifted: !b.Lifted.IsZero()}
+				v.Reason = b.Reason
+				v.Replaced = slices.ContainsFunc(bans, func(next pipeline.Ban) bool {
+					return next.Key() == b.Key() && next.Since.Equal(b.Until)
+				})
+				e.Past = append(e.Past, v)
 			}
 		}
 		for _, c := range d.pipeline.Counts(unit.Prefix) {

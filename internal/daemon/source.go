@@ -3,13 +3,13 @@ package daemon
 import (
 	"fmt"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
 
 	"band/internal/pipeline"
 	"band/internal/source"
+	"band/internal/source/follow"
 	"band/matcher"
 )
 
@@ -65,19 +65,12 @@ func (d *Daemon) matching(path string) ([]string, error) {
 			matches = append(matches, known)
 		}
 	}
-	rotated := func(path string) bool {
-		return slices.ContainsFunc(matches, func(of string) bool {
-			suffix, ok := strings.CutPrefix(path, of)
-			return ok && rotatedSuffix.MatchString(suffix)
-		})
-	}
 	return slices.DeleteFunc(slices.Clone(matches), func(path string) bool {
-		return rotated(path) || linked(matches, path)
+		return linked(matches, path) || slices.ContainsFunc(matches, func(of string) bool {
+			return filepath.Dir(of) == filepath.Dir(path) && follow.IsRotated(filepath.Base(of), filepath.Base(path))
+		})
 	}), nil
 }
-
-// rotatedSuffix is what rotation appends to a name: a number or a date.
-var rotatedSuffix = regexp.MustCompile(`^[.-]\d[\d.-]*(\.gz)?$`)
 
 // linked reports whether path is a link to another of paths.
 func linked(paths []string, path string) bool {
@@ -99,7 +92,7 @@ func (d *Daemon) follow(j *pipeline.Jail, path string, preferred, later bool) (*
 		return nil, err
 	}
 	config := source.FileConfig{
-		Path: path, Format: format, Cursor: s.Cursor(), Since: d.started.Add(-j.FindTime), New: later,
+		Path: path, Format: format, Cursor: s.Cursor(), Since: d.started.Add(-d.longest()), New: later,
 		Optional: preferred, Log: d.log, Board: d.board,
 	}
 	if !preferred {
@@ -110,6 +103,16 @@ func (d *Daemon) follow(j *pipeline.Jail, path string, preferred, later bool) (*
 	}
 	d.sources = append(d.sources, s)
 	return s, nil
+}
+
+// longest returns the longest findtime: what a first start reads of a log, which
+// several jails may share.
+func (d *Daemon) longest() time.Duration {
+	var longest time.Duration
+	for _, j := range d.pipeline.Jails {
+		longest = max(longest, j.FindTime)
+	}
+	return longest
 }
 
 // source returns the source of that name, nil where there is none.

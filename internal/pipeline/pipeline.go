@@ -34,8 +34,9 @@ type Pipeline struct {
 	Jails map[string]*Jail // by name, enabled ones only
 	Local local.Addresses  // never counted; to be renewed by the owner
 
-	// Matched, where it is set, is told every failure of a host that is not
-	// exempt, whether it counts or its unit is banned already.
+	// Matched, where it is set, is told every failure that is neither exempt,
+	// doubtful nor better told by a preferred source, whether it counts or its
+	// unit is banned already.
 	Matched func(f *store.Failure)
 
 	state *state

@@ -18,8 +18,9 @@ const (
 	dumpBatchSize = 500                 // events in one line of a snapshot
 )
 
-// state is what the daemon knows. It changes through apply alone, live as well
-// as when the log is read back, so that it is a function of the batches.
+// state is what the daemon knows. It changes through fail, ban and lift alone,
+// live as well as when apply reads the log back, so that it is a function of the
+// batches; only forget drops what no batch would miss.
 type state struct {
 	cursors   map[string]json.RawMessage
 	counter   *counter.Counter[*store.Failure]

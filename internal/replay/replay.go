@@ -25,10 +25,13 @@ var longAfter = time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // Result is what a replay found.
 type Result struct {
-	Records  int                           // of the format in which they are the most
-	Doubtful int                           // failures that were not counted because they look forged
-	Attempts map[string]map[netip.Addr]int // by jail and by host, as logged
-	Bans     []store.Ban                   // in the order of decision
+	Records  int // of the format in which they are the most
+	Doubtful int // failures that were not counted because they look forged
+	Exempt   int // failures of hosts that are never counted
+	// Understood says that a record of a jail's format began somewhere.
+	Understood bool
+	Attempts   map[string]map[netip.Addr]int // by jail and by host, as logged
+	Bans       []store.Ban                   // in the order of decision
 }
 
 // Run reads logs to their ends, one after the other as one source of the
@@ -51,6 +54,7 @@ func Run(ctx context.Context, c *jails.Config, logs []io.Reader) (*Result, error
 				decision := p.Take(s.source, s.records(chunk, last), nil, longAfter)
 				r.Bans = append(r.Bans, decision.Bans...)
 				r.Doubtful += decision.Doubtful
+				r.Understood = r.Understood || !s.source.Last.IsZero()
 			}
 		})
 		if err != nil {
@@ -62,6 +66,7 @@ func Run(ctx context.Context, c *jails.Config, logs []io.Reader) (*Result, error
 	}
 	for _, name := range p.Names() {
 		r.Attempts[name] = attempts.of(name)
+		r.Exempt += int(p.Jails[name].Stats.Exempt)
 	}
 	return r, nil
 }

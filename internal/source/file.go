@@ -3,7 +3,9 @@ package source
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"sync/atomic"
 	"time"
@@ -199,7 +201,7 @@ func (o *observer) Missing(err error) {
 	}
 	o.Board.Raise(doctor.Finding{
 		Kind: doctor.SourceMissing, Severity: doctor.Warning, Source: o.Path,
-		Text:   fmt.Sprintf("the log does not exist: %v", err),
+		Text:   "the log does not exist: " + cause(err),
 		Remedy: "nothing to do if the service was not started yet: the file is read as soon as it appears; otherwise correct the path in the jail",
 	})
 }
@@ -208,9 +210,17 @@ func (o *observer) Unreadable(err error) {
 	o.state.Store(int32(Unreadable))
 	o.Board.Raise(doctor.Finding{
 		Kind: doctor.SourceUnreadable, Severity: doctor.Error, Source: o.Path,
-		Text:   fmt.Sprintf("the log cannot be read: %v", err),
+		Text:   "the log cannot be read: " + cause(err),
 		Remedy: "give band access to the file; it is tried again until it works",
 	})
+}
+
+// cause drops the path that a file error repeats.
+func cause(err error) string {
+	if path := (*fs.PathError)(nil); errors.As(err, &path) {
+		return path.Err.Error()
+	}
+	return err.Error()
 }
 
 func (o *observer) Truncated(path string) {

@@ -38,7 +38,7 @@ func (k Key) Compare(other Key) int {
 // ban needs one of them to reach the threshold alone.
 type Window struct {
 	Kind string // kind of failure, as the jail's pattern names it
-	Via  string // kind of source: file, journal, ...
+	Via  string // kind of source, as whoever reads it names it
 }
 
 // Threshold is what a jail tolerates: a unit with MaxRetry failures that lie

@@ -30,13 +30,14 @@ type file struct {
 	zip      *gzip.Reader // of a compressed file; offsets are of its content
 	ended    bool         // a compressed file was read to its end
 
-	off   int64     // what was taken
-	head  []byte    // the first min(off, headBytes) bytes
-	tail  []byte    // the min(off, tailBytes) bytes before off
-	seen  stamp     // at the last look
-	grew  time.Time // when bytes were last taken
-	fresh bool      // the next chunk is the first of this file
-	until time.Time // when a file that was left is closed
+	off     int64     // what was taken
+	head    []byte    // the first min(off, headBytes) bytes
+	tail    []byte    // the min(off, tailBytes) bytes before off
+	seen    stamp     // at the last look
+	grew    time.Time // when bytes were last taken
+	fresh   bool      // the next chunk is the first of this file
+	rewound bool      // it was truncated, and nothing was written to it since
+	until   time.Time // when a file that was left is closed
 
 	continues bool // its bytes follow those of the file before it
 }
@@ -215,9 +216,16 @@ func (f *file) unchanged() (bool, error) {
 	return bytes.Equal(now, f.tail), err
 }
 
-// rewind moves to the first byte of a truncated file. A writer that does not
-// append goes on at its old offset and leaves a hole before it: that is skipped.
+// rewind moves to the first byte of a truncated file.
 func (f *file) rewind() error {
+	f.fresh, f.rewound = true, true
+	return f.skipHole()
+}
+
+// skipHole moves to the first byte of a truncated file that was written again. A
+// writer that does not append goes on at its old offset and leaves a hole before
+// it, now or when it writes the next time.
+func (f *file) skipHole() error {
 	start, err := unix.Seek(int(f.Fd()), 0, unix.SEEK_DATA)
 	if err != nil || start < 0 {
 		start = 0
@@ -230,7 +238,7 @@ func (f *file) rewind() error {
 		}
 		start += int64(n - len(bytes.TrimLeft(block[:n], "\x00")))
 	}
-	f.fresh = true
+	f.rewound = start == 0
 	return f.seek(start)
 }
 

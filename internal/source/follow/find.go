@@ -170,7 +170,7 @@ func (f *Follower) siblings(now *file) []sibling {
 			if err != nil || !fi.Mode().IsRegular() || now != nil && now.is(fi) {
 				continue
 			}
-			rotated := isRotated(base, e.Name())
+			rotated := IsRotated(base, e.Name())
 			near := rotated || strings.HasPrefix(e.Name(), base)
 			if !seen[path] {
 				seen[path] = true
@@ -189,9 +189,13 @@ func (f *Follower) siblings(now *file) []sibling {
 // suffix is what rotation adds to a name: .1, -20261121, .2026-11-21-10-00-00.1, .old.
 var suffix = regexp.MustCompile(`^[._-](\d[\dTZ:._-]*|old)$`)
 
-// isRotated reports whether name is base after rotation: with a suffix, also
-// before the extension (logrotate's "extension"), compressed or not.
-func isRotated(base, name string) bool {
+// infix is what it puts before the extension (logrotate's "extension"): .1,
+// -20261121. A mere -2 is more likely the log of a second program.
+var infix = regexp.MustCompile(`^(\.\d+|[._-]\d{6}[\dTZ:._-]*)$`)
+
+// IsRotated reports whether name is what rotation makes of base, compressed or
+// not. Both are names in one directory.
+func IsRotated(base, name string) bool {
 	name = strings.TrimSuffix(name, ".gz")
 	if added, ok := strings.CutPrefix(name, base); ok && suffix.MatchString(added) {
 		return true
@@ -202,7 +206,7 @@ func isRotated(base, name string) bool {
 		return false
 	}
 	added, ok = strings.CutSuffix(added, ext)
-	return ok && suffix.MatchString(added)
+	return ok && infix.MatchString(added)
 }
 
 // openFirst opens the newest of those wanted that holds p, at p; an

@@ -206,6 +206,12 @@ func (f *Follower) next(cur *file) ([]byte, error) {
 		return nil, nil
 	}
 	var data []byte
+	if cur.rewound && cur.off == 0 && st.size > 0 {
+		if err := cur.skipHole(); err != nil {
+			return nil, err
+		}
+		cur.rewound = false
+	}
 	if st.size > cur.off {
 		if data, err = f.read(cur, st.size); err != nil {
 			return nil, err
