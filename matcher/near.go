@@ -15,7 +15,7 @@ func (p *Pattern) Near(message []byte) (matched int, expected string) {
 	}
 	parts := tree.Sub
 	for n := len(parts) - 1; n > 0; n-- {
-		if endless(parts[n-1]) && anything(parts[n-1].Sub[0]) {
+		if swallows(parts[n-1]) {
 			continue // it agrees with everything
 		}
 		prefix := &syntax.Regexp{Op: syntax.OpConcat, Flags: tree.Flags, Sub: parts[:n]}
@@ -30,6 +30,9 @@ func (p *Pattern) Near(message []byte) (matched int, expected string) {
 	}
 	return 0, next(parts)
 }
+
+// swallows reports whether a part agrees with any text.
+func swallows(re *syntax.Regexp) bool { return room(re, []rune(" ")) >= endless }
 
 // common returns how many bytes of a text a literal begins with.
 func common(re *syntax.Regexp, text []byte) int {
@@ -53,7 +56,7 @@ func next(parts []*syntax.Regexp) string {
 			return "the end of the record"
 		case part.Op == syntax.OpCapture && part.Name == "host":
 			return "an address"
-		case endless(part) && anything(part.Sub[0]), part.Op == syntax.OpCapture && endless(part.Sub[0]):
+		case swallows(part):
 		case part.Op == syntax.OpLiteral:
 			return string(part.Rune)
 		default:

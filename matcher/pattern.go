@@ -31,15 +31,22 @@ type Match struct {
 	HostAt, UserAt [2]int
 }
 
+// ip4 and ip6 are what may be an address; a port or a dot behind an IPv4 address
+// is not a part of it.
+const (
+	ip4 = `[0-9]{1,3}(?:\.[0-9]{1,3}){3}`
+	ip6 = `[0-9A-Fa-f]*:[0-9A-Fa-f:.]*`
+)
+
 // tokens are what a pattern may hold besides a Go regular expression. An
 // address is recognised by its characters and then parsed: a host name, or
 // text that only looks like an address, is no match and never resolved.
 var tokens = strings.NewReplacer(
-	"<HOST>", `\[?(?P<host>[0-9A-Fa-f:.]+)\]?`,
-	"<ADDR>", `\[?(?P<host>[0-9A-Fa-f:.]+)\]?`,
-	"<IP4>", `(?P<host>[0-9.]+)`,
-	"<IP6>", `\[?(?P<host>[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*)\]?`,
-	"<SUBNET>", `\[?(?P<host>[0-9A-Fa-f:.]+(?:/[0-9]{1,3})?)\]?`,
+	"<HOST>", `\[?(?P<host>`+ip4+`|`+ip6+`)\]?`,
+	"<ADDR>", `\[?(?P<host>`+ip4+`|`+ip6+`)\]?`,
+	"<IP4>", `(?P<host>`+ip4+`)`,
+	"<IP6>", `\[?(?P<host>`+ip6+`)\]?`,
+	"<SUBNET>", `\[?(?P<host>(?:`+ip4+`|`+ip6+`)(?:/[0-9]{1,3})?)\]?`,
 	"<USER>", `(?P<user>\S+)`,
 	"<F-USER>", `(?P<user>`,
 	"</F-USER>", `)`,
@@ -171,11 +178,13 @@ func lint(tree *syntax.Regexp) error {
 	if !anchored(tree, syntax.OpBeginText) {
 		return errors.New("the pattern must begin with ^: unanchored, it would match text that an attacker puts into the record" + orUnsafe)
 	}
-	before, wide, after := around(tree)
-	if before && !anchored(tree, syntax.OpEndText) {
+	before, after, cut := around(tree)
+	switch {
+	case cut:
+		return errors.New("what stands directly before <HOST> may take a part of the address; put something between that no address holds" + orUnsafe)
+	case before && !anchored(tree, syntax.OpEndText):
 		return errors.New("the pattern must end with $: something of any length stands before <HOST>, so an attacker could write an address of his choice behind it" + orUnsafe)
-	}
-	if wide && after {
+	case before && after:
 		return errors.New("something of any length stands before <HOST> and behind it, so an attacker could write an address of his choice into either; say more exactly what may stand behind it" + orUnsafe)
 	}
 	return nil
@@ -205,70 +214,118 @@ func anchored(re *syntax.Regexp, end syntax.Op) bool {
 	return false
 }
 
-// long is how many repeats of anything are as good as any number: they hold an
-// address and some text.
-const long = 16
+// shortest is the length of the shortest address, 0.0.0.0 or longer; what is
+// shorter cannot hold another one.
+const shortest = len("0.0.0.0")
 
-// around reports whether something of any length stands before the host,
-// whether that may be wide, text of any kind, and whether such text stands
-// behind it. A newline behind the host ends what callers can write: their lines in a record begin
-// with a space or a tab.
-func around(tree *syntax.Regexp) (before, wide, after bool) {
-	passed, fenced := false, false
-	var walk func(re *syntax.Regexp)
-	walk = func(re *syntax.Regexp) {
-		switch {
-		case re.Op == syntax.OpCapture && re.Name == "host":
-			passed = true
-			return
-		case re.Op == syntax.OpLiteral:
-			fenced = fenced || passed && re.Rune[0] == '\n'
-		case endless(re) && !passed:
-			before, wide = true, wide || anything(re.Sub[0])
-		case endless(re) && !fenced && anything(re.Sub[0]):
-			after = true
-		}
-		for _, sub := range re.Sub {
-			walk(sub)
-		}
+// around looks at what stands around the host. before and after report whether
+// text may stand there in which a caller could write another address, together
+// with the text by which the pattern finds the host. A line that does not begin
+// with a space or a tab ends what callers can write behind the host. cut reports
+// whether what stands directly before the host may take its first digits.
+func around(tree *syntax.Regexp) (before, after, cut bool) {
+	var parts []*syntax.Regexp
+	flatten(tree, &parts)
+	host := slices.IndexFunc(parts, func(re *syntax.Regexp) bool { return re.Op == syntax.OpCapture && re.Name == "host" })
+	if host < 0 {
+		return false, false, false // within a repeat or an alternative: Compile found it there
 	}
-	walk(tree)
-	return before, wide, after
+	left := host - 1
+	if left >= 0 && parts[left].Op == syntax.OpQuest && parts[left].Sub[0].Op == syntax.OpLiteral {
+		left-- // the bracket of the token
+	}
+	var needed []rune
+	if left >= 0 && parts[left].Op == syntax.OpLiteral {
+		needed = parts[left].Rune
+	} else if left >= 0 {
+		cut = holds(parts[left], '1')
+	}
+	length := 0
+	for _, part := range parts[:host] {
+		length += room(part, needed)
+	}
+	before = length >= shortest
+	length = 0
+	for _, part := range parts[host+1:] {
+		if part.Op == syntax.OpLiteral && fence(part.Rune) {
+			break
+		}
+		length += room(part, needed)
+	}
+	return before, length >= shortest, cut
 }
 
-func endless(re *syntax.Regexp) bool {
+// flatten lists the parts that follow each other in the expression.
+func flatten(re *syntax.Regexp, parts *[]*syntax.Regexp) {
+	if re.Op == syntax.OpConcat || re.Op == syntax.OpCapture && re.Name != "host" {
+		for _, sub := range re.Sub {
+			flatten(sub, parts)
+		}
+		return
+	}
+	*parts = append(*parts, re)
+}
+
+// fence reports whether a literal begins a line that no caller can begin.
+func fence(literal []rune) bool {
+	i := slices.Index(literal, '\n')
+	return i >= 0 && i+1 < len(literal) && literal[i+1] != ' ' && literal[i+1] != '\t'
+}
+
+// endless is more room than matters.
+const endless = 1 << 16
+
+// room returns how many characters an expression may match, when an address and
+// all of needed may be among them, and 0 when not.
+func room(re *syntax.Regexp, needed []rune) int {
+	address := holds(re, '1') && (holds(re, '.') || holds(re, ':'))
+	if !address || slices.ContainsFunc(needed, func(r rune) bool { return !holds(re, r) }) {
+		return 0
+	}
+	return width(re)
+}
+
+// width returns the greatest length that an expression matches, up to endless.
+func width(re *syntax.Regexp) int {
+	n := 0
 	switch re.Op {
+	case syntax.OpAnyChar, syntax.OpAnyCharNotNL, syntax.OpCharClass:
+		n = 1
+	case syntax.OpLiteral:
+		n = len(re.Rune)
 	case syntax.OpStar, syntax.OpPlus:
-		return true
+		n = endless
 	case syntax.OpRepeat:
-		return re.Max < 0 || re.Max > long && anything(re.Sub[0])
+		n = endless
+		if re.Max >= 0 {
+			n = re.Max * width(re.Sub[0])
+		}
+	case syntax.OpAlternate:
+		for _, sub := range re.Sub {
+			n = max(n, width(sub))
+		}
+	default:
+		for _, sub := range re.Sub {
+			n += width(sub)
+		}
 	}
-	return false
+	return min(n, endless)
 }
 
-// anything reports whether the expression matches both a space and a digit, as
-// it must to match an address and what stands around it.
-func anything(re *syntax.Regexp) bool {
-	space, digit := false, false
-	var walk func(re *syntax.Regexp)
-	walk = func(re *syntax.Regexp) {
-		switch re.Op {
-		case syntax.OpAnyChar, syntax.OpAnyCharNotNL:
-			space, digit = true, true
-		case syntax.OpCharClass:
-			for i := 0; i < len(re.Rune); i += 2 {
-				space = space || re.Rune[i] <= ' ' && ' ' <= re.Rune[i+1]
-				digit = digit || re.Rune[i] <= '1' && '1' <= re.Rune[i+1]
-			}
-		case syntax.OpLiteral:
-			for _, r := range re.Rune {
-				space, digit = space || r == ' ', digit || '0' <= r && r <= '9'
+// holds reports whether a match of the expression may hold the character.
+func holds(re *syntax.Regexp, r rune) bool {
+	switch re.Op {
+	case syntax.OpAnyChar, syntax.OpAnyCharNotNL:
+		return true
+	case syntax.OpCharClass:
+		for i := 0; i < len(re.Rune); i += 2 {
+			if re.Rune[i] <= r && r <= re.Rune[i+1] {
+				return true
 			}
 		}
-		for _, sub := range re.Sub {
-			walk(sub)
-		}
+		return false
+	case syntax.OpLiteral:
+		return slices.Contains(re.Rune, r)
 	}
-	walk(re)
-	return space && digit
+	return slices.ContainsFunc(re.Sub, func(sub *syntax.Regexp) bool { return holds(sub, r) })
 }

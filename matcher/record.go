@@ -87,13 +87,13 @@ func (f *Framer) Next() (Record, bool) {
 				return r, true
 			}
 		}
-		if end == 0 {
-			return Record{}, false
-		}
-		if f.scanned == 0 {
+		if f.scanned == 0 && (end > 0 || len(line) >= LineStart) {
 			if at := f.format.glued(line); at > 0 {
 				return f.take(at), true
 			}
+		}
+		if end == 0 {
+			return Record{}, false
 		}
 		f.scanned = end
 		f.lines++
@@ -161,6 +161,7 @@ func Records(r io.Reader, format Format) iter.Seq2[Record, error] {
 // judge decides what the line behind the scanned ones is. Where it starts
 // another record, the pending one is complete and returned.
 func (f *Framer) judge(line []byte) (Record, bool) {
+	line = line[:min(len(line), LineStart)] // as much as there may be when it is unfinished
 	head, starts := f.format.start(line)
 	if starts && f.scanned > 0 {
 		r := f.take(f.scanned)

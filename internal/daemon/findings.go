@@ -75,7 +75,7 @@ func (d *Daemon) storeHealth(h store.Health) {
 func forged(source string, n int) doctor.Finding {
 	return doctor.Finding{
 		Kind: doctor.LogForged, Severity: doctor.Warning, Source: source, For: 24 * time.Hour,
-		Text:   fmt.Sprintf("callers write lines into this log that look like failures of others: %d were not counted the last time", n),
+		Text:   fmt.Sprintf("failures do not fit the records around them, as if callers forged them: %d were not counted the last time", n),
 		Remedy: "let FreeSWITCH write a dedicated log, into which they cannot write (docs/freeswitch.md)",
 	}
 }

@@ -57,7 +57,7 @@ func Run(ctx context.Context, fsys fs.FS, path string, base *jails.Config) (diff
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", path, err)
 	}
-	result, err := replay.Run(ctx, tested, []io.Reader{strings.NewReader(strings.TrimPrefix(parts[1], "\n"))})
+	result, err := replay.Run(ctx, tested, []io.Reader{strings.NewReader(strings.TrimPrefix(parts[1], "\n") + "\n")})
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", path, err)
 	}

@@ -22,6 +22,9 @@ import (
 // Manual is the name under which bans by hand are kept, in place of a jail's.
 const Manual = "manual"
 
+// fromTheFuture is how far a live record may be ahead of the clock.
+const fromTheFuture = time.Minute
+
 const (
 	excerptLength = 256 // bytes of a record that are kept as evidence
 	userLength    = 64  // bytes of a user name that are
@@ -100,7 +103,9 @@ type Decision struct {
 // than now.
 func (p *Pipeline) Take(s *Source, records []matcher.Record, cursor json.RawMessage, now time.Time) Decision {
 	d := Decision{now: now.Truncate(time.Microsecond)} // as the disk will have it
-	s.canary.learn(records)
+	if !s.trusted {
+		s.canary.learn(records)
+	}
 	if s.Live {
 		s.clock.Near(now)
 	}
@@ -138,6 +143,9 @@ func (p *Pipeline) record(d *Decision, s *Source, r matcher.Record, n neighbour,
 		if f := p.match(d, s, j, r, n.Time); f != nil {
 			failures = append(failures, f)
 		}
+	}
+	if s.Live && n.Time.Sub(d.now) > fromTheFuture {
+		ok = false // no clock of this machine wrote that
 	}
 	taken := n.Time
 	if s.Live {

@@ -27,10 +27,11 @@ type Source struct {
 	candidate time.Duration // for another Offset
 	votes     int           // batches in a row that spoke for it
 
-	clock  *matcher.Clock
-	jails  []*Jail
-	canary canary
-	at     json.RawMessage // cursor of whoever reads the source
+	trusted bool // callers cannot write to it
+	clock   *matcher.Clock
+	jails   []*Jail
+	canary  canary
+	at      json.RawMessage // cursor of whoever reads the source
 }
 
 // position is what is known of a source: how far it was read, and what the
@@ -77,6 +78,7 @@ func (s *Source) resume(location *time.Location) {
 func (s *Source) Watch(j *Jail, preferred bool) {
 	s.jails = append(s.jails, j)
 	if preferred {
+		s.trusted, s.canary = true, canary{}
 		j.preferred = append(j.preferred, s)
 	}
 }

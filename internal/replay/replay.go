@@ -110,8 +110,12 @@ func (s *stream) records(chunk []byte, last bool) []matcher.Record {
 		records = append(records, r)
 	}
 	if last {
+		torn := s.framer.Torn()
 		for r, ok := s.framer.Flush(); ok; r, ok = s.framer.Flush() {
 			records = append(records, r)
+		}
+		if torn { // half an address is not an address
+			records[len(records)-1].Message = nil
 		}
 	}
 	return records

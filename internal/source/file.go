@@ -168,7 +168,11 @@ func (f *framing) position(records []matcher.Record) (int64, *follow.Position) {
 	}
 	end := records[len(records)-1].End
 	f.forget(end)
-	p := f.chunks[0].At(int(end - f.chunks[0].at))
+	n := end - f.chunks[0].at
+	if n < 0 {
+		return 0, nil // the position before stands
+	}
+	p := f.chunks[0].At(int(n))
 	return end, &p
 }
 
