@@ -47,7 +47,7 @@ const (
 	// alone is how long failures wait for a record that is none.
 	alone = time.Second
 	// maxHeld is how many of them wait; the oldest of more are doubtful.
-	maxHeld = 1000
+	maxHeld = 100
 )
 
 // learn looks for records that no dedicated log holds.

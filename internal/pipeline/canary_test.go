@@ -184,7 +184,7 @@ func TestHeldIsBounded(t *testing.T) {
 	doubtful := r.take(r.vanilla, after(0), chat(0, "81.60")).Doubtful
 	for range 30 {
 		doubtful += r.take(r.vanilla, after(0.5), strings.Repeat(forged(0.02, "50.00"), 100)).Doubtful
-		if n := held(t, r.vanilla, r); n > 1000 {
+		if n := held(t, r.vanilla, r); n > 100 {
 			t.Fatalf("%d failures are held", n)
 		}
 	}
