@@ -3,6 +3,7 @@
 GO          ?= go
 STATICCHECK  = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 VERSION     := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+FUZZTIME    ?= 60s
 export CGO_ENABLED ?= 0
 
 .PHONY: build run demo test lint fuzz bench clean tools
@@ -24,10 +25,10 @@ lint:
 	$(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
 
-fuzz: ## each fuzz target for a minute
+fuzz: ## each fuzz target for a minute, or FUZZTIME
 	@set -e; for target in $$($(GO) list -f '{{range .TestGoFiles}}{{$$.Dir}}/{{.}} {{end}}{{range .XTestGoFiles}}{{$$.Dir}}/{{.}} {{end}}' ./...); do \
 		for name in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9]*\)(.*/\1/p' $$target); do \
-			echo "== $$name"; $(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime 60s -fuzzminimizetime 1s $$(dirname $$target); \
+			echo "== $$name"; $(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1s $$(dirname $$target); \
 		done; \
 	done
 

@@ -97,6 +97,25 @@ func FuzzLocate(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) { checkLocate(t, text) })
 }
 
+// twice reports whether path lies below a key that the decoder holds, but as one
+// without anything below it.
+func twice(got map[string]int, paths map[string]bool, path string) bool {
+	for above := range got {
+		below, ok := strings.CutPrefix(path, above)
+		if !ok || !paths[above] || below == "" || below[0] != '.' && below[0] != '[' {
+			continue
+		}
+		leaf := true
+		for other := range paths {
+			leaf = leaf && !strings.HasPrefix(other, above+".") && !strings.HasPrefix(other, above+"[")
+		}
+		if leaf {
+			return true
+		}
+	}
+	return false
+}
+
 func checkLocate(t *testing.T, text string) {
 	t.Helper()
 	got := jails.Locate(text) // must end, whatever the text
@@ -113,6 +132,14 @@ func checkLocate(t *testing.T, text string) {
 	if !ok || len(text) > 1000 /* paths may have stopped to grow */ || strings.HasPrefix(text, "\ufeff") || strings.HasPrefix(text, "\xff\xfe") || strings.HasPrefix(text, "\xfe\xff") {
 		return
 	}
+	for path := range paths {
+		if strings.Contains(path, `""`) {
+			return // the decoder flattens arrays of tables below an empty key
+		}
+	}
+	// Of a key that is given twice, which is no TOML, the decoder may keep the
+	// second in silence: what was below the first is then found by us alone.
+	maps.DeleteFunc(got, func(path string, _ int) bool { return !paths[path] && twice(got, paths, path) })
 	want := slices.Sorted(maps.Keys(paths))
 	if diff := cmp.Diff(want, slices.Sorted(maps.Keys(got))); diff != "" {
 		t.Fatalf("keys of %q: -decoder +locator:\n%s", text, diff)
