@@ -12,9 +12,9 @@ import (
 // A canary tells failures that a caller may have forged into the log that
 // FreeSWITCH writes by default, where whatever callers send is logged too. The
 // idle-CPU field is sampled about once a second, so a genuine record carries
-// the value of a neighbour, and its time is not out of order. A forger does not
-// know the value of the moment. He may guess it, or forge its neighbours too:
-// the canary makes framing hard, and loud, but not impossible.
+// the value of a neighbour or stands a second from it, and its time is not out
+// of order. A forger does not know the value of the moment. He may guess it, or
+// forge its neighbours too: the canary stops those who do not know it.
 //
 // A dedicated log, which holds nothing that callers wrote at the start of a
 // line, is taken as it is.
@@ -26,8 +26,9 @@ type canary struct {
 
 // neighbour is what a record says of the moment at which it was written.
 type neighbour struct {
-	Time time.Time `json:"time,omitzero"`
-	Idle string    `json:"idle,omitempty"`
+	Time  time.Time `json:"time,omitzero"`
+	Taken time.Time `json:"taken,omitzero"` // when it was read, if that was when it was written; else Time
+	Idle  string    `json:"idle,omitempty"`
 
 	doubled bool // a second start stands in the text: one of them is a caller's
 }
@@ -36,7 +37,6 @@ type neighbour struct {
 type held struct {
 	Prev     neighbour        `json:"prev,omitzero"`
 	Own      neighbour        `json:"own"`
-	Taken    time.Time        `json:"taken"`
 	Failures []*store.Failure `json:"failures"`
 }
 
@@ -44,6 +44,8 @@ const (
 	// disorder is how far records may be out of order: threads take their stamps
 	// and write in turn.
 	disorder = 100 * time.Millisecond
+	// sampled is the time after which FreeSWITCH has sampled the idle CPU anew.
+	sampled = time.Second
 	// alone is how long failures wait for a record that is none.
 	alone = time.Second
 	// maxHeld is how many of them wait; the oldest of more are doubtful.
@@ -75,7 +77,7 @@ func dedicated(r matcher.Record) bool {
 // failures follows, those that agree with each other are accepted after a while.
 // That while is one of the times at which records were taken, as far as those
 // are known: the times that forged records tell are made up.
-func (c *canary) take(n neighbour, ok bool, failures []*store.Failure, taken time.Time) (accepted []*store.Failure, doubtful int) {
+func (c *canary) take(n neighbour, ok bool, failures []*store.Failure) (accepted []*store.Failure, doubtful int) {
 	if !c.Vanilla {
 		return failures, 0
 	}
@@ -83,8 +85,8 @@ func (c *canary) take(n neighbour, ok bool, failures []*store.Failure, taken tim
 		return nil, len(failures) // FreeSWITCH writes no such time
 	}
 	if len(failures) > 0 && !c.Prev.vouchesBefore(n) {
-		c.Held = append(c.Held, held{c.Prev, n, taken, failures})
-		if taken.Sub(c.Held[0].Taken) > alone {
+		c.Held = append(c.Held, held{c.Prev, n, failures})
+		if n.Taken.Sub(c.Held[0].Own.Taken) > alone {
 			return c.releaseAlone()
 		}
 		if len(c.Held) > maxHeld {
@@ -106,7 +108,7 @@ func (c *canary) take(n neighbour, ok bool, failures []*store.Failure, taken tim
 func (c *canary) release(next neighbour) (accepted []*store.Failure, doubtful int) {
 	for i, h := range c.Held {
 		changed := h.Prev.Idle != "" && h.Prev.Idle != next.Idle
-		if h.inOrder(next) && (h.Own.Idle == next.Idle || changed && c.agrees(i)) {
+		if h.inOrder(next) && (h.Own.allowsBefore(next) || changed && c.agrees(i)) {
 			accepted = append(accepted, h.Failures...)
 		} else {
 			doubtful += len(h.Failures)
@@ -135,13 +137,21 @@ func (c *canary) releaseAlone() (accepted []*store.Failure, doubtful int) {
 // agrees reports whether a held failure agrees with the one held before it or
 // behind it.
 func (c *canary) agrees(i int) bool {
-	return i > 0 && c.Held[i-1].Own.vouchesBefore(c.Held[i].Own) ||
-		i+1 < len(c.Held) && c.Held[i].Own.vouchesBefore(c.Held[i+1].Own)
+	return i > 0 && c.Held[i-1].Own.allowsBefore(c.Held[i].Own) ||
+		i+1 < len(c.Held) && c.Held[i].Own.allowsBefore(c.Held[i+1].Own)
 }
 
-// vouchesBefore reports whether a record could follow n directly.
+// vouchesBefore reports whether a record follows n as one of the same moment.
 func (n neighbour) vouchesBefore(after neighbour) bool {
 	return n.Idle == after.Idle && !after.Time.Before(n.Time.Add(-disorder))
+}
+
+// allowsBefore reports whether a record could follow n directly: as one of the
+// same moment, or so much later that the value was sampled anew. What surrounds a
+// forged record is of the call that carried it, and was written with it.
+func (n neighbour) allowsBefore(after neighbour) bool {
+	later := !n.Taken.IsZero() && after.Taken.Sub(n.Taken) > sampled
+	return (n.Idle == after.Idle || later) && !after.Time.Before(n.Time.Add(-disorder))
 }
 
 // inOrder reports whether the held record's time fits between its neighbours'.

@@ -147,11 +147,11 @@ func (p *Pipeline) record(d *Decision, s *Source, r matcher.Record, n neighbour,
 	if s.Live && n.Time.Sub(d.now) > fromTheFuture {
 		ok = false // no clock of this machine wrote that
 	}
-	taken := n.Time
+	n.Taken = n.Time
 	if s.Live {
-		taken = d.now
+		n.Taken = d.now
 	}
-	accepted, doubtful := s.canary.take(n, ok, failures, taken)
+	accepted, doubtful := s.canary.take(n, ok, failures)
 	d.Doubtful += doubtful
 	for _, f := range accepted {
 		if j, ok := p.Jails[f.Jail]; ok {
