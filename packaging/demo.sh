@@ -41,7 +41,6 @@ nft -f - <<-'EOF'
 	}
 EOF
 arrived() {
-	nft reset set inet application arrived >/dev/null 2>&1 || nft flush set inet application arrived
 	nft flush set inet application arrived
 	outside ip route replace 203.0.113.10/32 dev demo1 src "$1"
 	for _ in 1 2 3 4 5; do
@@ -52,10 +51,12 @@ arrived() {
 }
 
 mkdir -p "$dir/etc/jails.d"
-cat >"$dir/etc/jails.d/freeswitch.toml" <<-EOF
-	[[source]]
-	file = "$dir/freeswitch.log"
-EOF
+for jail in freeswitch freeswitch-acl; do
+	cat >"$dir/etc/jails.d/$jail.toml" <<-EOF
+		[[source]]
+		file = "$dir/freeswitch.log"
+	EOF
+done
 : >"$dir/freeswitch.log"
 band=(./bin/band --config "$dir/etc" --state "$dir/lib" --socket "$dir/band.sock")
 banctl=(./bin/banctl --config "$dir/etc" --socket "$dir/band.sock")
