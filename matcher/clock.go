@@ -11,6 +11,7 @@ type Clock struct {
 	shift    time.Duration
 	minute   [len("0000-00-00 00:00")]byte
 	base     time.Time // of minute
+	twice    bool      // minute stands for two times
 }
 
 // Near tells that the next stamp was written at about t: where it may stand for
@@ -25,9 +26,9 @@ func NewClock(location *time.Location) *Clock {
 	return &Clock{location: location}
 }
 
-// disorder is how far a record may be before the one that was written before
+// Disorder is how far a record may be before the one that was written before
 // it: the threads of a program take their stamps and write in turn.
-const disorder = 100 * time.Millisecond
+const Disorder = 100 * time.Millisecond
 
 // Time returns the time of a stamp, and false where it is none. In the hour
 // that the end of daylight saving repeats it takes the first of the two times
@@ -43,7 +44,7 @@ func (c *Clock) Time(stamp []byte) (time.Time, bool) {
 		return n
 	}
 	past := time.Duration(digits(17, 19))*time.Second + time.Duration(digits(20, 26))*time.Microsecond
-	if minute := [len(c.minute)]byte(stamp); c.base.IsZero() || minute != c.minute || !c.near.IsZero() {
+	if minute := [len(c.minute)]byte(stamp); c.base.IsZero() || minute != c.minute || c.twice && !c.near.IsZero() {
 		wall, err := time.Parse("2006-01-02 15:04", string(minute[:]))
 		if err != nil { // the 31st of a short month
 			return time.Time{}, false
@@ -68,13 +69,14 @@ func (c *Clock) resolve(wall time.Time, past time.Duration) time.Time {
 	if early.After(late) {
 		early, late, earlyOK, lateOK = late, early, lateOK, earlyOK
 	}
-	if earlyOK && lateOK && !c.near.IsZero() {
+	c.twice = earlyOK && lateOK && !early.Equal(late)
+	if c.twice && !c.near.IsZero() {
 		if c.near.Sub(early.Add(past+c.shift)).Abs() <= c.near.Sub(late.Add(past+c.shift)).Abs() {
 			return early
 		}
 		return late
 	}
-	if lateOK && (!earlyOK || early.Add(past).Before(c.last.Add(-disorder))) {
+	if lateOK && (!earlyOK || early.Add(past).Before(c.last.Add(-Disorder))) {
 		return late
 	}
 	return early

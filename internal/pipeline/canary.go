@@ -41,9 +41,6 @@ type held struct {
 }
 
 const (
-	// disorder is how far records may be out of order: threads take their stamps
-	// and write in turn.
-	disorder = 100 * time.Millisecond
 	// sampled is the time after which FreeSWITCH has sampled the idle CPU anew.
 	sampled = time.Second
 	// alone is how long failures wait for a record that is none.
@@ -143,7 +140,7 @@ func (c *canary) agrees(i int) bool {
 
 // vouchesBefore reports whether a record follows n as one of the same moment.
 func (n neighbour) vouchesBefore(after neighbour) bool {
-	return n.Idle == after.Idle && !after.Time.Before(n.Time.Add(-disorder))
+	return n.Idle == after.Idle && !after.Time.Before(n.Time.Add(-matcher.Disorder))
 }
 
 // allowsBefore reports whether a record could follow n directly: as one of the
@@ -151,13 +148,13 @@ func (n neighbour) vouchesBefore(after neighbour) bool {
 // forged record is of the call that carried it, and was written with it.
 func (n neighbour) allowsBefore(after neighbour) bool {
 	later := !n.Taken.IsZero() && after.Taken.Sub(n.Taken) > sampled
-	return (n.Idle == after.Idle || later) && !after.Time.Before(n.Time.Add(-disorder))
+	return (n.Idle == after.Idle || later) && !after.Time.Before(n.Time.Add(-matcher.Disorder))
 }
 
 // inOrder reports whether the held record's time fits between its neighbours'.
 // Where it is older than the one before it, the clock must have been set back,
 // and next must be so too.
 func (h held) inOrder(next neighbour) bool {
-	setBack := func(n neighbour) bool { return n.Time.Before(h.Prev.Time.Add(-disorder)) }
-	return !h.Own.Time.After(next.Time.Add(disorder)) && (!setBack(h.Own) || setBack(next))
+	setBack := func(n neighbour) bool { return n.Time.Before(h.Prev.Time.Add(-matcher.Disorder)) }
+	return !h.Own.Time.After(next.Time.Add(matcher.Disorder)) && (!setBack(h.Own) || setBack(next))
 }

@@ -116,7 +116,11 @@ func (s *Source) neighbour(r matcher.Record) (neighbour, bool) {
 	if !ok || at.Year() < 1970 || at.Year() > 9998 {
 		return neighbour{}, false
 	}
-	return neighbour{Time: at, Idle: string(r.Idle), doubled: bytes.Count(r.Text, []byte("% [")) > 1}, true
+	n := neighbour{Time: at}
+	if s.canary.Vanilla { // nobody else asks
+		n.Idle, n.doubled = string(r.Idle), bytes.Count(r.Text, []byte("% [")) > 1
+	}
+	return n, true
 }
 
 // Zones lie from -12 to +14 hours and differ by multiples of a quarter of one. An
