@@ -17,8 +17,10 @@ run: build ## protect this host with the shipped jails, until interrupted
 demo: build tools ## an attack and its end, in network namespaces of its own
 	./packaging/demo.sh
 
+# The tests in cmd build and run the commands, which Go's cache of test results
+# does not know: hence -count=1.
 test: tools lint ## everything that CI runs
-	CGO_ENABLED=1 $(GO) test -race -timeout 10m $(GOTEST_FLAGS) ./...
+	CGO_ENABLED=1 $(GO) test -race -count=1 -timeout 10m $(GOTEST_FLAGS) ./...
 
 lint:
 	@unformatted=$$(gofmt -l .); [ -z "$$unformatted" ] || { echo "run gofmt on:" $$unformatted; exit 1; }
