@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -77,27 +76,17 @@ jail and host) and bans (unit, jail, at, failures), in the order of decision.` +
 // an error.
 func (c *cli) withJails(cmd *cobra.Command, names []string) (*jails.Config, error) {
 	loaded := config.Load(c.config)
-	for _, p := range loaded.Problems {
-		if slices.Contains(names, p.Jail) {
-			return nil, invalid{p}
+	kept := loaded
+	if len(names) > 0 {
+		var err error
+		if kept, err = config.Only(loaded, names...); err != nil {
+			return nil, invalid{err}
 		}
+	}
+	for _, p := range loaded.Problems {
 		fmt.Fprintln(cmd.ErrOrStderr(), p.Error())
 	}
-	if len(names) == 0 {
-		return loaded, nil
-	}
-	slices.Sort(names)
-	var kept []jails.Jail
-	for _, name := range slices.Compact(names) {
-		i := slices.IndexFunc(loaded.Jails, func(j jails.Jail) bool { return j.Name == name })
-		if i < 0 {
-			return nil, invalid{fmt.Errorf("there is no jail %q; banctl jails lists them", name)}
-		}
-		loaded.Jails[i].Enabled = true
-		kept = append(kept, loaded.Jails[i])
-	}
-	loaded.Jails = kept
-	return loaded, nil
+	return kept, nil
 }
 
 // replayView is a replay as programs see it.
@@ -197,10 +186,8 @@ type bar struct {
 const barWidth = 40
 
 func newBar(w io.Writer) *bar {
-	if file, ok := w.(*os.File); ok {
-		if info, err := file.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
-			return &bar{w: w}
-		}
+	if terminal(w) {
+		return &bar{w: w}
 	}
 	return &bar{}
 }

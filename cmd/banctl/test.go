@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"band/internal/pipeline"
 	"band/internal/replay"
 	"band/jails"
 	"band/matcher"
@@ -55,7 +56,7 @@ When nothing matched the exit status is 1.` + "\n" + exitCodes,
 					return invalid{fmt.Errorf("read %s: %w", args[1], err)}
 				}
 				t.number++
-				pattern, m, ok := t.match(r)
+				pattern, m, ok := t.jail.Match(r)
 				matched = matched || ok
 				if err := show(cmd.OutOrStdout(), r, pattern, m, ok); err != nil {
 					return err
@@ -74,11 +75,11 @@ When nothing matched the exit status is 1.` + "\n" + exitCodes,
 
 // tester shows what a jail makes of records.
 type tester struct {
-	format   matcher.Format
-	patterns []*matcher.Pattern
-	clock    *matcher.Clock
-	number   int // of the record
-	marks    marks
+	jail   *pipeline.Jail
+	format matcher.Format
+	clock  *matcher.Clock
+	number int // of the record
+	marks  marks
 }
 
 // marks enclose what was taken for host and user.
@@ -86,35 +87,17 @@ type marks struct{ host, user, end string }
 
 func newTester(j jails.Jail) (*tester, error) {
 	t := &tester{clock: matcher.NewClock(time.Local), marks: marks{">>", ">>", "<<"}}
-	if info, err := os.Stdout.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 && os.Getenv("NO_COLOR") == "" {
+	if terminal(os.Stdout) && os.Getenv("NO_COLOR") == "" {
 		t.marks = marks{"\x1b[1;31m", "\x1b[1;34m", "\x1b[0m"}
 	}
 	var err error
 	if t.format, err = matcher.FormatNamed(j.Format); err != nil {
 		return nil, err
 	}
-	for _, p := range j.Patterns {
-		if !p.Enabled {
-			continue
-		}
-		compiled, err := matcher.Compile(p.Name, p.Kind, p.Regex, p.Unsafe)
-		if err != nil {
-			return nil, err
-		}
-		t.patterns = append(t.patterns, compiled)
+	if t.jail, err = pipeline.NewJail(j); err != nil {
+		return nil, err
 	}
 	return t, nil
-}
-
-func (t *tester) match(r matcher.Record) (*matcher.Pattern, matcher.Match, bool) {
-	if r.Message != nil {
-		for _, p := range t.patterns {
-			if m, ok := p.Match(r.Message); ok {
-				return p, m, true
-			}
-		}
-	}
-	return nil, matcher.Match{}, false
 }
 
 // testView is what is shown of a record to programs.
@@ -166,16 +149,11 @@ func (t *tester) text(w io.Writer, r matcher.Record, p *matcher.Pattern, m match
 // nearest tells which pattern agrees the longest with a message, and where it
 // stops to.
 func (t *tester) nearest(message []byte) string {
-	best, at, expected := "", -1, ""
-	for _, p := range t.patterns {
-		if matched, next := p.Near(message); matched > at {
-			best, at, expected = p.Name, matched, next
-		}
-	}
+	best, at, expected := t.jail.Nearest(message)
 	const shown = 60
-	rest := message[max(at, 0):]
+	rest := message[at:]
 	text := printable(string(rest[:min(len(rest), shown)]))
-	return fmt.Sprintf("%s agrees with %s, then expects %q, and finds %q", best, plural(max(at, 0), "byte", "bytes"), expected, text)
+	return fmt.Sprintf("%s agrees with %s, then expects %q, and finds %q", best, plural(at, "byte", "bytes"), expected, text)
 }
 
 // marked returns the message with host and user marked.

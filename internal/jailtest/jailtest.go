@@ -53,7 +53,7 @@ func Run(ctx context.Context, fsys fs.FS, path string, base *jails.Config) (diff
 	if problem, ok := strings.CutPrefix(want, "error: "); ok {
 		return missing(problem, name, base), nil
 	}
-	tested, err := only(name, base)
+	tested, err := config.Only(base, name)
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", path, err)
 	}
@@ -74,22 +74,6 @@ func missing(problem, name string, c *jails.Config) string {
 		all = append(all, p.Error())
 	}
 	return fmt.Sprintf("jail %s should be refused with %q, and has: %s", name, problem, strings.Join(all, "; "))
-}
-
-// only returns the configuration with the one jail, enabled.
-func only(name string, c *jails.Config) (*jails.Config, error) {
-	for _, p := range c.Problems {
-		if p.Jail == name {
-			return nil, p
-		}
-	}
-	for _, j := range c.Jails {
-		if j.Name == name {
-			j.Enabled = true
-			return &jails.Config{Jails: []jails.Jail{j}, Allow: c.Allow}, nil
-		}
-	}
-	return nil, fmt.Errorf("there is no jail %q", name)
 }
 
 // outcome writes a result as a test does.

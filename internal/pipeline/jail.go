@@ -34,7 +34,8 @@ type JailStats struct {
 	UnconfirmedSince time.Time
 }
 
-func newJail(j jails.Jail) (*Jail, error) {
+// NewJail compiles the enabled patterns of a jail.
+func NewJail(j jails.Jail) (*Jail, error) {
 	compiled := &Jail{Jail: j}
 	for _, p := range j.Patterns {
 		if !p.Enabled {
@@ -49,14 +50,28 @@ func newJail(j jails.Jail) (*Jail, error) {
 	return compiled, nil
 }
 
-// match returns the first of the jail's patterns that matches the message.
-func (j *Jail) match(message []byte) (*matcher.Pattern, matcher.Match, bool) {
-	for _, p := range j.patterns {
-		if m, ok := p.Match(message); ok {
-			return p, m, true
+// Match returns the first of the jail's patterns that matches the record.
+func (j *Jail) Match(r matcher.Record) (*matcher.Pattern, matcher.Match, bool) {
+	if r.Message != nil {
+		for _, p := range j.patterns {
+			if m, ok := p.Match(r.Message); ok {
+				return p, m, true
+			}
 		}
 	}
 	return nil, matcher.Match{}, false
+}
+
+// Nearest returns the name of the pattern that agrees the longest with a message
+// that none matches, and how far, as [matcher.Pattern.Near] tells it.
+func (j *Jail) Nearest(message []byte) (name string, matched int, expected string) {
+	matched = -1
+	for _, p := range j.patterns {
+		if n, next := p.Near(message); n > matched {
+			name, matched, expected = p.Name, n, next
+		}
+	}
+	return name, max(matched, 0), expected
 }
 
 // writtenWithin is how long a preferred source may be quiet before what other

@@ -57,7 +57,7 @@ func New(c *jails.Config) (*Pipeline, error) {
 		if !j.Enabled {
 			continue
 		}
-		jail, err := newJail(j)
+		jail, err := NewJail(j)
 		if err != nil {
 			return nil, err
 		}
@@ -163,10 +163,7 @@ func (p *Pipeline) record(d *Decision, s *Source, r matcher.Record, n neighbour,
 // match returns the failure that a record is to a jail, nil where it is none
 // or its host is never counted.
 func (p *Pipeline) match(d *Decision, s *Source, j *Jail, r matcher.Record, at time.Time) *store.Failure {
-	if r.Message == nil {
-		return nil
-	}
-	pattern, match, ok := j.match(r.Message)
+	pattern, match, ok := j.Match(r)
 	if !ok {
 		return nil
 	}
