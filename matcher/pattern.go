@@ -8,6 +8,7 @@ import (
 	"regexp/syntax"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // A Pattern finds one kind of failure in the message of a record. It is safe
@@ -19,6 +20,7 @@ type Pattern struct {
 	regex      *regexp.Regexp
 	host, user int // groups; user is 0 where the pattern has none
 	needs      prefilter
+	prefixes   func() []prefix // see Near
 }
 
 // A Match is what a pattern found in a record.
@@ -107,6 +109,7 @@ func Compile(name, kind, regex string, unsafe bool) (*Pattern, error) {
 		}
 	}
 	p.needs = newPrefilter(tree.Simplify())
+	p.prefixes = sync.OnceValue(func() []prefix { return prefixesOf(tree) })
 	return p, nil
 }
 

@@ -125,6 +125,28 @@ func (f *Framer) Flush() (Record, bool) {
 	return f.take(len(f.buf)), true
 }
 
+// Drain appends the records that are complete to records and returns them.
+func (f *Framer) Drain(records []Record) []Record {
+	for r, ok := f.Next(); ok; r, ok = f.Next() {
+		records = append(records, r)
+	}
+	return records
+}
+
+// Finish appends all that is pending, too: nothing follows any more. Patterns do
+// not see a record that is torn, for half an address is not an address.
+func (f *Framer) Finish(records []Record) []Record {
+	records = f.Drain(records)
+	torn := f.Torn()
+	for r, ok := f.Flush(); ok; r, ok = f.Flush() {
+		records = append(records, r)
+	}
+	if torn {
+		records[len(records)-1].Message = nil
+	}
+	return records
+}
+
 // Pending returns how many bytes wait for the end of their record.
 func (f *Framer) Pending() int { return len(f.buf) }
 

@@ -104,21 +104,11 @@ func streamsOf(p *pipeline.Pipeline) ([]*stream, error) {
 // records returns the records that a chunk completes; a log's last one ends
 // with it.
 func (s *stream) records(chunk []byte, last bool) []matcher.Record {
-	var records []matcher.Record
 	s.framer.Push(bytes.Clone(chunk)) // the framer owns it, and there may be other framers
-	for r, ok := s.framer.Next(); ok; r, ok = s.framer.Next() {
-		records = append(records, r)
-	}
 	if last {
-		torn := s.framer.Torn()
-		for r, ok := s.framer.Flush(); ok; r, ok = s.framer.Flush() {
-			records = append(records, r)
-		}
-		if torn { // half an address is not an address
-			records[len(records)-1].Message = nil
-		}
+		return s.framer.Finish(nil)
 	}
-	return records
+	return s.framer.Drain(nil)
 }
 
 // chunks reads log to its end.

@@ -123,11 +123,7 @@ type begun struct {
 func (f *framing) add(chunk follow.Chunk) (Batch, error) {
 	var b Batch
 	if chunk.NewFile { // the old file ends here, and with it its last record
-		torn := f.framer.Torn()
-		b.Records = f.drain(b.Records, f.framer.Flush)
-		if torn { // half an address is not an address
-			b.Records[len(b.Records)-1].Message = nil
-		}
+		b.Records = f.framer.Finish(b.Records)
 	}
 	end, position := f.position(b.Records)
 
@@ -137,9 +133,9 @@ func (f *framing) add(chunk follow.Chunk) (Batch, error) {
 	if len(chunk.Data) > 0 {
 		f.framer.Push(chunk.Data)
 	}
-	b.Records = f.drain(b.Records, f.framer.Next)
+	b.Records = f.framer.Drain(b.Records)
 	if chunk.Settled && !f.framer.Torn() {
-		b.Records = f.drain(b.Records, f.framer.Flush)
+		b.Records = f.framer.Finish(b.Records)
 	}
 	if n := len(b.Records); n > 0 && b.Records[n-1].End > end {
 		_, position = f.position(b.Records)
@@ -151,14 +147,6 @@ func (f *framing) add(chunk follow.Chunk) (Batch, error) {
 	var err error
 	b.Cursor, err = json.Marshal(position)
 	return b, err
-}
-
-// drain appends what next yields.
-func (f *framing) drain(records []matcher.Record, next func() (matcher.Record, bool)) []matcher.Record {
-	for r, ok := next(); ok; r, ok = next() {
-		records = append(records, r)
-	}
-	return records
 }
 
 // position returns the end of the last record in the stream and in its file.
