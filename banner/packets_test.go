@@ -15,6 +15,7 @@ import (
 	"github.com/vishvananda/netns"
 
 	"band/banner"
+	"band/internal/nettest"
 )
 
 // A neighbour is a second namespace, joined to ours by a pair of devices. We
@@ -142,32 +143,29 @@ func (n *neighbour) probe(in *inbox, from, honest string, port uint16) bool {
 		}
 		return net.UDPAddrFromAddrPort(netip.AddrPortFrom(ours, port))
 	}
-	before, seen := in.from(from), in.from(honest)
+	before := in.from(from)
 	suspect, witness := n.socket(from), n.socket(honest)
 	defer suspect.Close()
 	defer witness.Close()
-	for range 3 {
-		if _, err := suspect.WriteTo([]byte("x"), to(from)); err != nil {
-			n.t.Fatal(err)
-		}
-	}
-	// A packet that was sent before may be delivered behind one that another
-	// processor delivers: only when several of the honest ones came since, the
-	// others will not.
-	for range 5 {
+	defer nettest.InOrder(n.t)()
+	arrives := func() {
+		n.t.Helper()
+		seen := in.from(honest)
 		eventually(n.t, 5*time.Second, "the honest packet", func() bool {
 			if _, err := witness.WriteTo([]byte("x"), to(honest)); err != nil {
 				n.t.Fatal(err)
 			}
 			return in.from(honest) > seen
 		})
-		if in.from(from) > before {
-			return true
-		}
-		seen = in.from(honest)
-		time.Sleep(5 * time.Millisecond)
 	}
-	return false
+	arrives() // the address of the link is known from here on
+	for range 3 {
+		if _, err := suspect.WriteTo([]byte("x"), to(from)); err != nil {
+			n.t.Fatal(err)
+		}
+	}
+	arrives()
+	return in.from(from) > before
 }
 
 func TestPorts(t *testing.T) {

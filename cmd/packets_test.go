@@ -3,23 +3,47 @@ package cmd_test
 import (
 	"net"
 	"testing"
-	"time"
+
+	"band/internal/nettest"
 )
 
-// arrives sends packets until one arrives, or for a while none does.
-func arrives(t *testing.T, conn net.Conn, from string, count func(string) int) bool {
+// flow is a socket of a source to a port whose arrivals are counted.
+type flow struct {
+	net.Conn
+	source  string
+	arrived func(source string) int
+}
+
+func (h *host) flow(source, to string, arrived func(string) int) flow {
+	h.t.Helper()
+	return flow{h.dial(source, to), source, arrived}
+}
+
+// reaches waits until a packet of the flow arrives.
+func (f flow) reaches(t *testing.T) {
 	t.Helper()
-	before := count(from)
-	for range 20 {
-		if _, err := conn.Write([]byte("REGISTER")); err != nil {
+	before := f.arrived(f.source)
+	until(t, func() bool {
+		if _, err := f.Write([]byte("REGISTER")); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(5 * time.Millisecond) // for the packet to pass, or not
-		if count(from) > before {
-			return true
+		return f.arrived(f.source) > before
+	}, func() string { return "no packet of " + f.source + " arrives" })
+}
+
+// arrives reports whether packets of the flow arrive: those of a witness, a flow
+// to the same port, that were sent behind them do so later.
+func (f flow) arrives(t *testing.T, witness flow) bool {
+	t.Helper()
+	defer nettest.InOrder(t)()
+	before := f.arrived(f.source)
+	for range 20 {
+		if _, err := f.Write([]byte("REGISTER")); err != nil {
+			t.Fatal(err)
 		}
 	}
-	return false
+	witness.reaches(t)
+	return f.arrived(f.source) > before
 }
 
 // A ban stops packets, of an established flow too, and its end lets them pass.
@@ -33,28 +57,26 @@ func TestPackets(t *testing.T) {
 	server.run("nft", "add table inet firewall; add chain inet firewall input { type filter hook input priority 0; }; add rule inet firewall input ct state established accept")
 	const attacker, phone = "198.51.100.70", "203.0.113.52"
 	sip, other := server.listen(5060), server.listen(9999)
-	flow, honest := outside.dial(attacker, "203.0.113.10:5060"), outside.dial(phone, "203.0.113.10:5060")
-	elsewhere := outside.dial(attacker, "203.0.113.10:9999")
-	if !arrives(t, flow, attacker, sip) || !arrives(t, honest, phone, sip) || !arrives(t, elsewhere, attacker, other) {
-		t.Fatal("packets do not arrive without a ban")
+	established, honest := outside.flow(attacker, "203.0.113.10:5060", sip), outside.flow(phone, "203.0.113.10:5060", sip)
+	elsewhere, honestElsewhere := outside.flow(attacker, "203.0.113.10:9999", other), outside.flow(phone, "203.0.113.10:9999", other)
+	for _, f := range []flow{established, honest, elsewhere, honestElsewhere} {
+		f.reaches(t)
 	}
 
 	server.banctl("ban", "198.51.100.0/26", "--for", "10m", "--force")
-	if !arrives(t, flow, attacker, sip) {
+	if !established.arrives(t, honest) {
 		t.Error("198.51.100.70 is not in 198.51.100.0/26, and its packets were dropped")
 	}
 	server.banctl("ban", attacker, "--for", "10m")
-	if arrives(t, flow, attacker, sip) {
+	if established.arrives(t, honest) {
 		t.Error("packets of a banned source arrive on an established flow")
 	}
-	if arrives(t, elsewhere, attacker, other) {
+	if elsewhere.arrives(t, honestElsewhere) {
 		t.Error("a ban by hand does not cover every port")
 	}
-	if !arrives(t, honest, phone, sip) {
-		t.Error("packets of another source were dropped")
-	}
+	honest.reaches(t)
 	server.banctl("unban", attacker)
-	if !arrives(t, flow, attacker, sip) {
+	if !established.arrives(t, honest) {
 		t.Error("packets do not arrive after the ban was lifted")
 	}
 }
@@ -73,11 +95,9 @@ func TestNeighbours(t *testing.T) {
 		host.run("ip", "neighbour", "flush", "dev", "eth0")
 	}
 	sip := server.listen(5060)
-	allowed, banned := outside.dial("2001:db8:113::52", "[2001:db8:113::10]:5060"), outside.dial("2001:db8:113::53", "[2001:db8:113::10]:5060")
-	if !arrives(t, allowed, "2001:db8:113::52", sip) {
-		t.Error("an allowed neighbour is not reached any more")
-	}
-	if arrives(t, banned, "2001:db8:113::53", sip) {
+	allowed, banned := outside.flow("2001:db8:113::52", "[2001:db8:113::10]:5060", sip), outside.flow("2001:db8:113::53", "[2001:db8:113::10]:5060", sip)
+	allowed.reaches(t)
+	if banned.arrives(t, allowed) {
 		t.Error("packets of a banned neighbour arrive")
 	}
 	// The other way: the server asks for a neighbour that is banned.
