@@ -24,7 +24,9 @@ type Failure struct {
 }
 
 // Ban shuts out a unit since one time until another; a zero Until is for ever.
-// Failures is their count at the decision, Origin "jail" or "manual".
+// Failures is their count at the decision, of units where Origin is "network";
+// the others are "jail" and "manual". Repeat is how many bans went before it that
+// make it longer. A dry run is decided and kept, and not enforced.
 type Ban struct {
 	Jail     string       `json:"jail"`
 	Unit     netip.Prefix `json:"unit"`
@@ -32,6 +34,8 @@ type Ban struct {
 	Until    time.Time    `json:"until,omitzero"`
 	Failures int          `json:"failures,omitempty"`
 	Origin   string       `json:"origin,omitempty"`
+	Repeat   int          `json:"repeat,omitempty"`
+	DryRun   bool         `json:"dry_run,omitempty"`
 	Reason   string       `json:"reason,omitempty"`
 	Evidence []Failure    `json:"evidence,omitempty"`
 }
@@ -43,12 +47,31 @@ type Lift struct {
 	At   time.Time    `json:"at,omitzero"`
 }
 
+// Allow puts an entry on the allowlist until a time, or takes it off; a zero
+// Until is for ever. Entry is an address, a prefix or a host name.
+type Allow struct {
+	Entry  string    `json:"entry"`
+	Since  time.Time `json:"since,omitzero"`
+	Until  time.Time `json:"until,omitzero"`
+	Reason string    `json:"reason,omitempty"`
+	Gone   bool      `json:"gone,omitempty"`
+}
+
+// Resolved is what a host name of the allowlist stood for when it was last
+// looked up; nothing where it is not on the allowlist any more.
+type Resolved struct {
+	Name  string       `json:"name"`
+	Addrs []netip.Addr `json:"addrs,omitempty"`
+}
+
 // Event is one change; exactly one field is set. The order of events within a
 // batch matters.
 type Event struct {
-	Failure *Failure `json:"failure,omitempty"`
-	Ban     *Ban     `json:"ban,omitempty"`
-	Lift    *Lift    `json:"lift,omitempty"`
+	Failure  *Failure  `json:"failure,omitempty"`
+	Ban      *Ban      `json:"ban,omitempty"`
+	Lift     *Lift     `json:"lift,omitempty"`
+	Allow    *Allow    `json:"allow,omitempty"`
+	Resolved *Resolved `json:"resolved,omitempty"`
 }
 
 // Batch is what one decision changed: one line of the log, applied whole or
@@ -80,6 +103,12 @@ func (b Batch) stored() Batch {
 			lift := *e.Lift
 			lift.At = stamp(lift.At)
 			events[i].Lift = &lift
+		case e.Allow != nil:
+			allow := *e.Allow
+			allow.Since, allow.Until = stamp(allow.Since), stamp(allow.Until)
+			events[i].Allow = &allow
+		case e.Resolved != nil:
+			events[i].Resolved = e.Resolved
 		}
 	}
 	return Batch{Cursors: b.Cursors, Events: events}
@@ -103,7 +132,7 @@ func (b Batch) withValidCursors() Batch {
 // urgent says that the batch must be on stable storage at once.
 func (b Batch) urgent() bool {
 	for _, e := range b.Events {
-		if e.Ban != nil || e.Lift != nil {
+		if e.Ban != nil || e.Lift != nil || e.Allow != nil {
 			return true
 		}
 	}
@@ -127,6 +156,10 @@ func (b Batch) weight() int {
 			for _, f := range e.Ban.Evidence {
 				n += object + f.weight()
 			}
+		case e.Allow != nil:
+			n += len(e.Allow.Entry) + len(e.Allow.Reason)
+		case e.Resolved != nil:
+			n += len(e.Resolved.Name) + 48*len(e.Resolved.Addrs)
 		}
 	}
 	return n

@@ -8,7 +8,7 @@ import (
 )
 
 const (
-	lazySync   = time.Second // how long batches without Ban or Lift may wait for fsync
+	lazySync   = time.Second // how long batches without Ban, Lift or Allow may wait for fsync
 	slowAfter  = time.Second // what a write or fsync must not take
 	firstRetry = 100 * time.Millisecond
 	lastRetry  = 5 * time.Second

@@ -147,7 +147,7 @@ func lockDir(dir string) (*os.File, error) {
 }
 
 // Append queues a batch for the log, in order, and returns at once; b and what
-// it refers to must not be changed afterwards. Ban and Lift are synced within
+// it refers to must not be changed afterwards. Ban, Lift and Allow are synced within
 // 100 ms, as far as the disk can, the rest within a second. When the disk
 // fails or falls behind by 64 MiB, batches are dropped and WantsSnapshot asks
 // for what makes up for them.

@@ -205,6 +205,8 @@ func TestFormat(t *testing.T) {
 			{Failure: &store.Failure{Jail: "freeswitch", Unit: unit, Host: host, Kind: "F", Via: "file", Time: at, Pattern: "auth-failure", User: "1001", Record: "for <sip:a&b>\x1b[m\xff"}},
 			{Ban: &store.Ban{Jail: "freeswitch", Unit: unit, Since: at, Failures: 5, Origin: "manual", Reason: "why not", Evidence: []store.Failure{{Jail: "freeswitch", Unit: unit, Time: at}}}},
 			{Lift: &store.Lift{Jail: "freeswitch", Unit: unit, At: at.Add(time.Hour)}},
+			{Allow: &store.Allow{Entry: "trunk.example.com", Since: at, Until: at.Add(time.Hour), Reason: "new"}},
+			{Resolved: &store.Resolved{Name: "trunk.example.com", Addrs: []netip.Addr{host}}},
 		},
 	})
 	mustSync(t, o)
@@ -213,7 +215,9 @@ func TestFormat(t *testing.T) {
 		line(`{"cursors":{"file:/var/log/fs.log":{"offset":17}},"events":[`+
 			`{"failure":{"jail":"freeswitch","unit":"2001:db8:bad::/64","host":"2001:db8:bad::7","kind":"F","via":"file","time":"2026-11-21T09:00:00.123456Z","pattern":"auth-failure","user":"1001","record":"for <sip:a&b>\u001b[m\ufffd"}},`+
 			`{"ban":{"jail":"freeswitch","unit":"2001:db8:bad::/64","since":"2026-11-21T09:00:00.123456Z","failures":5,"origin":"manual","reason":"why not","evidence":[{"jail":"freeswitch","unit":"2001:db8:bad::/64","time":"2026-11-21T09:00:00.123456Z"}]}},`+
-			`{"lift":{"jail":"freeswitch","unit":"2001:db8:bad::/64","at":"2026-11-21T10:00:00.123456Z"}}]}`)
+			`{"lift":{"jail":"freeswitch","unit":"2001:db8:bad::/64","at":"2026-11-21T10:00:00.123456Z"}},`+
+			`{"allow":{"entry":"trunk.example.com","since":"2026-11-21T09:00:00.123456Z","until":"2026-11-21T10:00:00.123456Z","reason":"new"}},`+
+			`{"resolved":{"name":"trunk.example.com","addrs":["2001:db8:bad::7"]}}]}`)
 	if diff := cmp.Diff(want, string(read(t, dir, "state.log"))); diff != "" {
 		t.Errorf("state.log (-want +got):\n%s", diff)
 	}
@@ -238,6 +242,11 @@ func TestRoundTrip(t *testing.T) {
 		{Cursors: map[string]json.RawMessage{"a": json.RawMessage(`{"x":[1,null,"\u2028"]}`), "b": json.RawMessage(`null`)}},
 		{Events: []store.Event{{Failure: &failure}, {Ban: &store.Ban{Jail: "j", Unit: unit, Since: at, Until: at.Add(time.Hour), Failures: 5, Origin: "jail", Reason: "x", Evidence: []store.Failure{failure}}}}},
 		{Events: []store.Event{{Lift: &store.Lift{Jail: "j", Unit: unit, At: at}}}},
+		{Events: []store.Event{
+			{Ban: &store.Ban{Jail: "j", Unit: unit, Since: at, Origin: "network", Repeat: 3, DryRun: true}},
+			{Allow: &store.Allow{Entry: "198.51.100.0/24", Since: at, Gone: true}},
+			{Resolved: &store.Resolved{Name: "a.example", Addrs: []netip.Addr{unit.Addr()}}},
+		}},
 	}
 	for _, how := range []string{"log", "snapshot"} {
 		o := mustOpen(t, dir, store.Options{})
@@ -264,7 +273,7 @@ func TestRoundTrip(t *testing.T) {
 		if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Prefix{}, netip.Addr{})); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", how, diff)
 		}
-		counts := store.Report{Generation: report.Generation, Batches: 3, Failures: 1, Bans: 1, Lifts: 1}
+		counts := store.Report{Generation: report.Generation, Batches: 4, Failures: 1, Bans: 2, Lifts: 1}
 		if diff := cmp.Diff(counts, report); diff != "" {
 			t.Errorf("%s: report (-want +got):\n%s", how, diff)
 		}
