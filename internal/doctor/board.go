@@ -23,21 +23,37 @@ type Kind string
 
 // The kinds of findings.
 const (
-	ConfigRefused    Kind = "config-refused"    // a part of the configuration is not in force
-	JailRefused      Kind = "jail-refused"      // a jail file is not in force
-	NoJail           Kind = "no-jail"           // nothing is enabled
-	SourceMissing    Kind = "source-missing"    // a source does not exist
-	SourceUnreadable Kind = "source-unreadable" // a source cannot be read
-	SourceTruncated  Kind = "source-truncated"  // records may have been lost
-	ClockDisagrees   Kind = "clock-disagrees"   // a source tells another time than ours
-	LogForged        Kind = "log-forged"        // callers write lines that look like failures of others
-	PreferredSilent  Kind = "preferred-silent"  // a log that should tell of failures does not
-	StateDamaged     Kind = "state-damaged"     // a part of the state was lost
-	StateFailing     Kind = "state-failing"     // the state cannot be written
-	StateSlow        Kind = "state-slow"        // the disk takes long
-	KernelFailing    Kind = "kernel-failing"    // bans do not reach the kernel
-	TableRepaired    Kind = "table-repaired"    // somebody else changed our table
-	UnitsEvicted     Kind = "units-evicted"     // more sources fail than can be tracked
+	ConfigRefused        Kind = "config-refused"        // a part of the configuration is not in force
+	JailRefused          Kind = "jail-refused"          // a jail file is not in force
+	NoJail               Kind = "no-jail"               // nothing is enabled
+	SourceMissing        Kind = "source-missing"        // a source does not exist
+	SourceUnreadable     Kind = "source-unreadable"     // a source cannot be read
+	SourceTruncated      Kind = "source-truncated"      // records may have been lost
+	ClockDisagrees       Kind = "clock-disagrees"       // a source tells another time than ours
+	LogForged            Kind = "log-forged"            // callers write lines that look like failures of others
+	PreferredSilent      Kind = "preferred-silent"      // a log that should tell of failures does not
+	StateDamaged         Kind = "state-damaged"         // a part of the state was lost
+	StateFailing         Kind = "state-failing"         // the state cannot be written
+	StateSlow            Kind = "state-slow"            // the disk takes long
+	KernelFailing        Kind = "kernel-failing"        // bans do not reach the kernel
+	TableRepaired        Kind = "table-repaired"        // somebody else changed our table
+	UnitsEvicted         Kind = "units-evicted"         // more sources fail than can be tracked
+	AllowUnresolved      Kind = "allow-unresolved"      // a host name of the allowlist has no addresses, or not all
+	AllowFile            Kind = "allow-file"            // a file of the allowlist is not in force, or not all of it
+	ReloadRefused        Kind = "reload-refused"        // the configuration on the disk is not the one in force
+	ExemptFailing        Kind = "exempt-failing"        // failures of an address that is never counted
+	FailuresUnlogged     Kind = "failures-unlogged"     // a service was told not to log failures
+	FreeSWITCHUnreadable Kind = "freeswitch-unreadable" // its configuration cannot be read
+	JailUnmatched        Kind = "jail-unmatched"        // a jail sees records and never a failure
+	SourceNotUnderstood  Kind = "source-not-understood" // its records have another format
+	JournalFailing       Kind = "journal-failing"       // the journal cannot be read
+	JournalGap           Kind = "journal-gap"           // entries of the journal may have been lost
+	JournalCut           Kind = "journal-cut"           // journald cuts lines, which can hide the next
+	JournalSuppressed    Kind = "journal-suppressed"    // journald dropped messages of a unit
+	SourceSilent         Kind = "source-silent"         // nobody writes to a source, while others are written
+	PortUncovered        Kind = "port-uncovered"        // a service listens where its jail does not ban
+	RivalRunning         Kind = "rival-running"         // another program bans beside us
+	DryRun               Kind = "dry-run"               // bans are not enforced, as was asked for
 )
 
 // A Finding is something that weakens the protection, or did so lately.
@@ -64,6 +80,10 @@ type place struct {
 // A Board holds the findings that are true now. Each is logged once when it
 // begins and once when it ends. It is safe for concurrent use.
 type Board struct {
+	// Changed, where it is set, is told of each finding that begins, or is over.
+	// It must not call the Board.
+	Changed func(f Finding, over bool)
+
 	log *slog.Logger
 	now func() time.Time
 
@@ -93,6 +113,7 @@ func (b *Board) Raise(f Finding) {
 			level = slog.LevelError
 		}
 		b.log.Log(context.Background(), level, "finding", append(at.attrs(), "text", f.Text, "remedy", f.Remedy)...)
+		b.tell(f, false)
 	}
 	b.findings[at] = raised{f, b.now()}
 }
@@ -103,6 +124,30 @@ func (b *Board) Clear(kind Kind, jail, source string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.end(place{kind, jail, source})
+}
+
+// ClearAll says that every finding of that kind is over but those that keep
+// names.
+func (b *Board) ClearAll(kind Kind, keep func(Finding) bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for at, f := range b.findings {
+		if at.kind == kind && (keep == nil || !keep(f.Finding)) {
+			b.end(at)
+		}
+	}
+}
+
+// ClearSource says that every finding about a source is over: it is not read any
+// more.
+func (b *Board) ClearSource(source string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for at := range b.findings {
+		if at.source == source {
+			b.end(at)
+		}
+	}
 }
 
 // Expire ends the findings whose time is over.
@@ -117,9 +162,16 @@ func (b *Board) Expire() {
 }
 
 func (b *Board) end(at place) {
-	if _, known := b.findings[at]; known {
+	if f, known := b.findings[at]; known {
 		delete(b.findings, at)
 		b.log.Info("finding is over", at.attrs()...)
+		b.tell(f.Finding, true)
+	}
+}
+
+func (b *Board) tell(f Finding, over bool) {
+	if b.Changed != nil {
+		b.Changed(f, over)
 	}
 }
 

@@ -1,0 +1,2 @@
+// Package journaltest gives a test a journald of its own.
+package journaltest
