@@ -25,7 +25,9 @@ type host struct {
 	pid   int
 	enter []string
 	dir   string
-	band  string // text of band.toml
+	band  string            // text of band.toml
+	jails map[string]string // text of further jail files, by the name of the jail
+	path  string            // where the daemon finds journalctl
 }
 
 func newHost(t *testing.T) *host {
@@ -35,7 +37,26 @@ func newHost(t *testing.T) *host {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { end(holder) })
-	return &host{t: t, pid: holder.Pid, enter: enter, dir: t.TempDir()}
+	h := &host{t: t, pid: holder.Pid, enter: enter, dir: t.TempDir()}
+	if h.path, err = noJournal(t.TempDir()); err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+// noJournal makes a directory to be put first in PATH: the journalctl in it
+// reads an empty journal, and not that of the machine that runs the tests.
+func noJournal(dir string) (string, error) {
+	empty := filepath.Join(dir, "journal")
+	if err := os.Mkdir(empty, 0o755); err != nil {
+		return "", err
+	}
+	journalctl, err := exec.LookPath("journalctl")
+	if err != nil {
+		return "", fmt.Errorf("these tests need journalctl: %w", err)
+	}
+	script := fmt.Sprintf("#!/bin/sh\nexec %s --directory=%s \"$@\"\n", journalctl, empty)
+	return dir, os.WriteFile(filepath.Join(dir, "journalctl"), []byte(script), 0o755)
 }
 
 // command prepares a command in the host's namespace.
@@ -75,12 +96,17 @@ func (h *host) start() *exec.Cmd {
 	if err := os.WriteFile(filepath.Join(etc, "freeswitch.toml"), []byte(overlay), 0o644); err != nil {
 		h.t.Fatal(err)
 	}
+	for name, text := range h.jails {
+		if err := os.WriteFile(filepath.Join(etc, name+".toml"), []byte(text), 0o644); err != nil {
+			h.t.Fatal(err)
+		}
+	}
 	if err := os.WriteFile(filepath.Join(h.dir, "etc", "band.toml"), []byte(h.band), 0o644); err != nil {
 		h.t.Fatal(err)
 	}
 	daemon := h.command(filepath.Join(binaries, "band"),
 		"--config", h.dir+"/etc", "--state", h.dir+"/lib", "--socket", h.dir+"/band.sock")
-	daemon.Env = append(os.Environ(), "TZ=UTC")
+	daemon.Env = append(os.Environ(), "TZ=UTC", "PATH="+h.path+":"+os.Getenv("PATH"))
 	daemon.Stderr = &strings.Builder{}
 	if err := daemon.Start(); err != nil {
 		h.t.Fatal(err)
@@ -207,7 +233,7 @@ type listed struct {
 
 // list returns the bans, and false while no daemon answers.
 func (h *host) list() (bans []listed, ok bool) {
-	c := h.command(filepath.Join(binaries, "banctl"), "--socket", h.dir+"/band.sock", "list", "--json", "--jail", "freeswitch")
+	c := h.command(filepath.Join(binaries, "banctl"), "--socket", h.dir+"/band.sock", "list", "--json")
 	out, err := c.Output()
 	return bans, err == nil && json.Unmarshal(out, &bans) == nil
 }

@@ -3,6 +3,7 @@ package cmd_test
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -112,11 +114,18 @@ func TestScripts(t *testing.T) {
 				"ip":     strings.Join(enter, " ") + " ip",
 			}
 			bin := filepath.Join(env.WorkDir, ".bin")
-			if err := os.Mkdir(bin, 0o755); err != nil {
+			reader := filepath.Join(env.WorkDir, ".journalctl")
+			if err := errors.Join(os.Mkdir(bin, 0o755), os.Mkdir(reader, 0o755)); err != nil {
 				return err
 			}
+			if _, err := noJournal(reader); err != nil {
+				return err
+			}
+			// A fork in between would keep a script open that is to be run.
+			syscall.ForkLock.RLock()
+			defer syscall.ForkLock.RUnlock()
 			for name, command := range wrappers {
-				script := "#!/bin/sh\nPATH=" + os.Getenv("PATH") + "\nexec " + command + ` "$@"` + "\n"
+				script := "#!/bin/sh\nPATH=" + reader + ":" + os.Getenv("PATH") + "\nexec " + command + ` "$@"` + "\n"
 				if err := os.WriteFile(filepath.Join(bin, name), []byte(script), 0o755); err != nil {
 					return err
 				}

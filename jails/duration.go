@@ -6,13 +6,17 @@ import (
 	"math"
 	"regexp"
 	"strconv"
+	"strings"
 	"time"
 )
 
 const day = 24 * time.Hour
 
 // units of a duration, in the order in which they may be written.
-var units = [...]time.Duration{7 * day, day, time.Hour, time.Minute, time.Second}
+var units = [...]struct {
+	letter string
+	span   time.Duration
+}{{"w", 7 * day}, {"d", day}, {"h", time.Hour}, {"m", time.Minute}, {"s", time.Second}}
 
 var durationForm = regexp.MustCompile(`^(?:(\d+)w)?(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?$`)
 
@@ -69,7 +73,7 @@ func parseDuration(s string) (time.Duration, error) {
 		if err != nil { // digits are digits: it can only be too many of them
 			return 0, errTooLong
 		}
-		d, err := multiply(n, units[i])
+		d, err := multiply(n, units[i].span)
 		if err != nil || d > math.MaxInt64-sum {
 			return 0, errTooLong
 		}
@@ -91,6 +95,22 @@ func span(d time.Duration) string {
 		return fmt.Sprintf("%dd", d/day)
 	}
 	return fmt.Sprintf("%ds", d/time.Second)
+}
+
+// FormatDuration writes a duration of whole seconds as it may stand in a jail
+// file, such as "1d12h"; 0 is "forever".
+func FormatDuration(d time.Duration) string {
+	if d == 0 {
+		return "forever"
+	}
+	var b strings.Builder
+	for _, u := range units {
+		if n := d / u.span; n > 0 {
+			fmt.Fprintf(&b, "%d%s", n, u.letter)
+			d -= n * u.span
+		}
+	}
+	return b.String()
 }
 
 // ParseBanTime takes a bantime as it is written in a jail file, "90s", "10m",

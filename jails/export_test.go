@@ -6,3 +6,6 @@ var (
 	Member  = member
 	Element = element
 )
+
+// ParseShipped is Parse with other shipped jails.
+var ParseShipped = parse

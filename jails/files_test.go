@@ -67,8 +67,8 @@ func TestLoad(t *testing.T) {
 		{"OK: sorted by name", map[string]string{"jails.d/zzz.toml": sshd, "jails.d/a0-a_b.toml": sshd}, []string{"a0-a_b", "zzz"}, nil},
 		{"OK: the longest name", map[string]string{"jails.d/" + strings.Repeat("a", 32) + ".toml": sshd}, []string{strings.Repeat("a", 32)}, nil},
 		{"OK: leftovers", map[string]string{
-			"jails.d/sshd.toml~": "x", "jails.d/sshd.toml.bak": "x", "jails.d/sshd.toml.dpkg-dist": "x", "jails.d/sshd.toml.dpkg-old": "x",
-			"jails.d/sshd.toml.rpmnew": "x", "jails.d/sshd.toml.rpmsave": "x", "jails.d/.sshd.toml.swp": "x", "jails.d/.#sshd.toml": "x", "jails.d/.git/": "",
+			"jails.d/ownjail.toml~": "x", "jails.d/ownjail.toml.bak": "x", "jails.d/ownjail.toml.dpkg-dist": "x", "jails.d/ownjail.toml.dpkg-old": "x",
+			"jails.d/ownjail.toml.rpmnew": "x", "jails.d/ownjail.toml.rpmsave": "x", "jails.d/.ownjail.toml.swp": "x", "jails.d/.#ownjail.toml": "x", "jails.d/.git/": "",
 		}, nil, nil},
 		{"bad: names", map[string]string{
 			"jails.d/Sshd.toml": sshd, "jails.d/-a.toml": sshd, "jails.d/a.b.toml": sshd, "jails.d/a.rpm.toml": sshd, "jails.d/" + strings.Repeat("a", 33) + ".toml": sshd,
@@ -78,20 +78,20 @@ func TestLoad(t *testing.T) {
 			reserved("all"), reserved("allow4"), reserved("allow6"), reserved("manual"),
 		}},
 		{"bad: suffixes", map[string]string{
-			"jails.d/sshd": sshd, "jails.d/sshd.conf": sshd, "jails.d/sshd.TOML": sshd, "jails.d/sshd.toml.txt": sshd, "jails.d/more/": "",
+			"jails.d/own": sshd, "jails.d/own.conf": sshd, "jails.d/own.TOML": sshd, "jails.d/own.toml.txt": sshd, "jails.d/more/": "",
 		}, nil, []string{
-			"jails.d/more" + notRead, "jails.d/sshd" + notRead, "jails.d/sshd.TOML" + notRead, "jails.d/sshd.conf" + notRead, "jails.d/sshd.toml.txt" + notRead,
+			"jails.d/more" + notRead, "jails.d/own" + notRead, "jails.d/own.TOML" + notRead, "jails.d/own.conf" + notRead, "jails.d/own.toml.txt" + notRead,
 		}},
 		{"bad: one file does not stop the others", map[string]string{
-			"band.toml": "maxretry = 'x'\n", "jails.d/a.toml": "x", "jails.d/sshd.toml": sshd, "jails.d/freeswitch.toml": "maxretry = 0\n",
-		}, []string{"sshd"}, []string{
+			"band.toml": "maxretry = 'x'\n", "jails.d/a.toml": "x", "jails.d/ownjail.toml": sshd, "jails.d/freeswitch.toml": "maxretry = 0\n",
+		}, []string{"ownjail"}, []string{
 			"band.toml:1: maxretry: must be a whole number such as 5, not a string",
 			"jails.d/a.toml:1: not valid TOML: unexpected EOF; expected key separator '='",
 			"jails.d/freeswitch.toml:1: maxretry: 0 is out of range: 1 to 10000",
 		}},
-		{"bad: directories", map[string]string{"band.toml/": "", "jails.d/sshd.toml/": ""}, nil, []string{
+		{"bad: directories", map[string]string{"band.toml/": "", "jails.d/ownjail.toml/": ""}, nil, []string{
 			"band.toml: cannot be read: it is not a regular file",
-			"jails.d/sshd.toml: cannot be read: it is not a regular file",
+			"jails.d/ownjail.toml: cannot be read: it is not a regular file",
 		}},
 		{"bad: jails.d is a file", map[string]string{"jails.d": "x"}, nil, []string{
 			"jails.d: cannot be read: not a directory",
@@ -164,7 +164,7 @@ func TestLoadLinksAndPipes(t *testing.T) {
 }
 
 func TestLoadWithoutPermission(t *testing.T) {
-	dir := directory(t, map[string]string{"band.toml": "maxretry = 3\n", "jails.d/freeswitch.toml": "enabled = false\n", "jails.d/sshd.toml": sshd})
+	dir := directory(t, map[string]string{"band.toml": "maxretry = 3\n", "jails.d/freeswitch.toml": "enabled = false\n", "jails.d/ownjail.toml": sshd})
 	for _, name := range []string{"band.toml", "jails.d/freeswitch.toml"} {
 		if err := os.Chmod(filepath.Join(dir, name), 0); err != nil {
 			t.Fatal(err)
@@ -173,7 +173,7 @@ func TestLoadWithoutPermission(t *testing.T) {
 	withoutPrivileges(t, func() {
 		_, names, problems := load(dir)
 		want := []string{"band.toml: cannot be read: permission denied", "jails.d/freeswitch.toml: cannot be read: permission denied"}
-		if diff := cmp.Diff(want, problems); diff != "" || !slices.Equal(names, withShipped("sshd")) {
+		if diff := cmp.Diff(want, problems); diff != "" || !slices.Equal(names, withShipped("ownjail")) {
 			t.Errorf("jails %v; problems: -want +got:\n%s", names, diff)
 		}
 	})

@@ -17,6 +17,9 @@ func FuzzParse(f *testing.F) {
 	f.Add("enabled = false\nports = { udp = [1], tcp = [] }\n[[pattern]]\nname = \"auth-failure\"\nunsafe = true\n")
 	f.Add("MaxRetry = 1\nbantime = -1\nports = \"all\"\nsource = [{ file = \"x\" }, 1]\npattern = { name = 1 }\n")
 	f.Add("enabled = false\nmaxretry 9\nformat = '''\n")
+	f.Add("dry_run = true\nfreeswitch = \"/conf\"\naggregate = 8\nbantime = \"8w\"\n[escalate]\nfactor = 1.5\nmax = \"1d\"\nforget = 60\nall_jails = true\n")
+	f.Add("format = \"raw\"\ntime = \"%s\"\nservices = [\"sshd\"]\nsources_of = \"freeswitch\"\npattern = [{ name = \"x\", regex = \"<HOST> <USER>\", counts = \"another-user\" }]\n")
+	f.Add("[[source]]\njournal = [\"A=b\", \"_UID=0\", \"+\", \"_SYSTEMD_UNIT=c\"]\n[[source]]\njournal = [\"A=b\"]\nunsafe = true\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		cfg := config(map[string]string{"band.toml": text, "jails.d/freeswitch.toml": text, "jails.d/new.toml": text})
 		refused := map[string]bool{}
@@ -40,10 +43,23 @@ func FuzzParse(f *testing.F) {
 				(j.BanTime == 0 || j.BanTime >= time.Second) &&
 				j.MaxRetry >= 1 && j.MaxRetry <= 10000 &&
 				j.IPv4Prefix >= 8 && j.IPv4Prefix <= 32 && j.IPv6Prefix >= 16 && j.IPv6Prefix <= 128 &&
-				checker{}.Format(j.Format) == nil && len(j.Sources) > 0 && len(j.Patterns) > 0
+				(j.Aggregate == 0 || j.Aggregate >= 2 && j.Aggregate <= 256) &&
+				j.Escalate.Factor >= 1 && j.Escalate.Factor <= 1000 &&
+				j.Escalate.Forget >= time.Second && j.Escalate.Forget <= 365*24*time.Hour &&
+				(j.Escalate.Factor == 1 || j.Escalate.Max == 0 || j.BanTime > 0 && j.Escalate.Max >= j.BanTime) &&
+				checker{}.Format(j.Format, j.Time) == nil && len(j.Sources) > 0 && len(j.Patterns) > 0
+			for _, s := range j.Sources {
+				ok = ok && (s.File != "") != (len(s.Journal) > 0) && (s.File == "" || !s.Unsafe)
+				for alternative := range strings.SplitSeq(strings.Join(s.Journal, "\x00"), "\x00+\x00") {
+					ok = ok && (s.File != "" || alternative != "" && (s.Unsafe || strings.Contains(alternative, "_TRANSPORT=kernel") || strings.Contains(alternative, "_UID=") || strings.Contains(alternative, "_SYSTEMD_")))
+				}
+			}
+			for _, s := range j.Services {
+				ok = ok && len(s) >= 1 && len(s) <= 15 && !strings.Contains(s, "/")
+			}
 			names := map[string]bool{}
 			for _, p := range j.Patterns {
-				ok = ok && p.Name != "" && p.Kind != "" && !names[p.Name] && checker{}.Pattern(j.Format, p) == nil
+				ok = ok && p.Name != "" && p.Kind != "" && p.Counts != "" && !names[p.Name] && checker{}.Pattern(j.Format, p) == nil
 				names[p.Name] = true
 			}
 			if !ok {
@@ -55,9 +71,9 @@ func FuzzParse(f *testing.F) {
 				}
 			}
 		}
-		for _, p := range cfg.Allow {
-			if !p.IsValid() || p != p.Masked() || p.Addr().Is4In6() && p.Bits() >= 96 {
-				t.Errorf("allow holds %v", p)
+		for _, e := range cfg.Allow {
+			if again, err := jails.ParseEntry(e.String()); err != nil || again != e {
+				t.Errorf("allow holds %#v", e)
 			}
 		}
 	})

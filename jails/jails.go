@@ -2,15 +2,15 @@ package jails
 
 import (
 	"fmt"
-	"net/netip"
 	"time"
 )
 
 // Config is what a configuration directory says, with every value checked.
 type Config struct {
-	Jails    []Jail         // the valid jails, enabled or not, sorted by name
-	Allow    []netip.Prefix // never counted and never banned, in the order of band.toml; masked, never IPv4-mapped
-	Problems []Problem      // everything that is wrong, sorted by file and line
+	Jails      []Jail    // the valid jails, enabled or not, sorted by name
+	Allow      []Entry   // in the order of band.toml
+	FreeSWITCH string    // the directory of FreeSWITCH's configuration; "" for the usual places
+	Problems   []Problem // everything that is wrong, sorted by file and line
 }
 
 // Jail is one protection: where its records come from, what counts as a
@@ -18,40 +18,47 @@ type Config struct {
 type Jail struct {
 	Name       string
 	Enabled    bool
+	DryRun     bool // everything happens but the kernel
 	Format     string
+	Time       string // strftime(3) layout of the stamp that a line of the format "raw" begins with
 	Sources    []Source
+	SourcesOf  string // the jail whose sources these are; "": its own
 	Patterns   []Pattern
 	FindTime   time.Duration // 1 s to 365 days
 	BanTime    time.Duration // 1 s or more; 0: for ever
 	MaxRetry   int           // 1 to 10000
 	Distinct   string        // "user": failures add up only when they name different users; "": all do
 	Ports      Ports
-	IPv4Prefix int // bits of an IPv4 unit, 8 to 32
-	IPv6Prefix int // bits of an IPv6 unit, 16 to 128
+	Services   []string // names as in /proc/PID/comm, whose listening ports are to be covered
+	IPv4Prefix int      // bits of an IPv4 unit, 8 to 32
+	IPv6Prefix int      // bits of an IPv6 unit, 16 to 128
+	Aggregate  int      // when so many units of an IPv4 /24 or IPv6 /48 are banned it is, 2 to 256; 0: never
+	Escalate   Escalate
 
 	// Origins tells where each value comes from, by the name of its key:
-	// "findtime", "source" for all sources together, "pattern.NAME" for a
-	// pattern itself and "pattern.NAME.regex" for a value of it.
+	// "findtime", "escalate.max", "source" for all sources together (they may
+	// come from the file of another jail), "pattern.NAME" for a pattern itself
+	// and "pattern.NAME.regex" for a value of it. A key that is not there was
+	// not set.
 	Origins map[string]Origin
 }
 
-// Source is where the records of a jail come from.
-type Source struct {
-	File string // an absolute path, or a glob in the syntax of path/filepath.Match
-	// Preferred sources are trusted more than the jail's others: while one is
-	// being written, failures of the others do not count.
-	Preferred bool
-}
-
-// Pattern is a regex of a jail; a record that it matches is a failure.
+// Pattern is a regex of a jail; a record that it matches is a failure, unless
+// Counts says otherwise.
 //
 // Failures of different kinds are counted apart and the larger count decides,
 // because one attempt may write a record of each: for a user that does not
 // exist, FreeSWITCH writes "Can't find user" and then "SIP auth failure".
 type Pattern struct {
-	Name    string
-	Regex   string // as written, <HOST> and its like included
-	Kind    string
+	Name  string
+	Regex string // as written, <HOST> and its like included
+	Kind  string
+
+	// Counts is "always", "never" for a record that is no failure itself but
+	// lends its host and user to the others of its session, or "another-user"
+	// for one that is a failure only when its session named another user before.
+	Counts string
+
 	Enabled bool
 	Unsafe  bool // the operator vouches for a regex that would be refused as forgeable
 }
@@ -69,6 +76,14 @@ type Origin struct {
 	Layer string // "built-in", "band.toml", "shipped" or "overlay"; a jail file that overlays nothing is an "overlay" too
 	File  string // "" for built-in
 	Line  int    // from 1; 0 for built-in
+}
+
+// String returns "layer, file:line", or the layer alone where there is no file.
+func (o Origin) String() string {
+	if o.File == "" {
+		return o.Layer
+	}
+	return fmt.Sprintf("%s, %s:%d", o.Layer, o.File, o.Line)
 }
 
 // Problem is one thing that is wrong with the configuration.
@@ -100,10 +115,12 @@ func (p Problem) Error() string {
 
 // Checker judges what only the matcher can judge.
 type Checker interface {
-	// Format returns an error unless there is a record format of that name.
-	Format(name string) error
+	// Format returns an error unless there is a record format of that name
+	// whose times may have that layout; layout is "" where the jail sets none.
+	Format(name, layout string) error
 	// Pattern returns an error unless p can be used on records of that format.
 	// It is asked for disabled patterns too, and never with a format that
-	// Format refuses.
+	// Format refuses without a layout. Where the format tells sessions, p may name no host: its
+	// failures take that of their session.
 	Pattern(format string, p Pattern) error
 }

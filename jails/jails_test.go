@@ -3,7 +3,6 @@ package jails_test
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"regexp"
 	"strings"
 	"testing"
@@ -15,22 +14,33 @@ import (
 	"band/jails"
 )
 
-// checker knows two formats and takes any RE2 regex with a <HOST>.
+// checker knows four formats, of which raw alone takes a layout and syslog tells
+// sessions, and takes any RE2 regex with a <HOST>, without one too in a session.
 type checker struct{}
 
-func (checker) Format(name string) error {
-	if name != "freeswitch" && name != "syslog" {
+func (checker) Format(name, layout string) error {
+	switch {
+	case name == "raw" && strings.HasSuffix(layout, "%"):
+		return fmt.Errorf("bad layout %q", layout)
+	case name == "raw":
+		return nil
+	case name != "freeswitch" && name != "syslog" && name != "asterisk":
 		return fmt.Errorf("unknown format %q", name)
+	case layout != "":
+		return fmt.Errorf("the format %q tells its own time", name)
 	}
 	return nil
 }
 
 func (c checker) Pattern(format string, p jails.Pattern) error {
-	if err := c.Format(format); err != nil {
+	if err := c.Format(format, ""); err != nil {
 		panic("asked about a pattern of a format that was refused: " + format)
 	}
-	if !strings.Contains(p.Regex, "<HOST>") {
+	if !strings.Contains(p.Regex, "<HOST>") && format != "syslog" {
 		return errors.New("it names no <HOST>")
+	}
+	if p.Counts == "another-user" && format == "freeswitch" {
+		return errors.New("it has no session")
 	}
 	_, err := regexp.Compile(p.Regex)
 	return err
@@ -77,12 +87,12 @@ regex = '''^Failed password .* from <HOST>$'''
 func TestBadJail(t *testing.T) {
 	tests := []struct {
 		name, text string
-		want       []string // each after "jails.d/sshd.toml"
+		want       []string // each after "jails.d/ownjail.toml"
 	}{
 		{"bad: empty file", "", []string{
 			`: format: is missing: a jail needs a format such as "freeswitch"`,
 			`: pattern: is missing: a jail needs at least one [[pattern]]`,
-			`: source: is missing: a jail needs at least one [[source]]`,
+			`: source: is missing: a jail needs at least one [[source]], or sources_of`,
 		}},
 		{"bad: unknown key near a known one", "maxretrys = 3\n" + sshd, []string{
 			`:1: maxretrys: unknown key "maxretrys"; did you mean "maxretry"?`,
@@ -91,7 +101,7 @@ func TestBadJail(t *testing.T) {
 			`:1: ipv66_prefix: unknown key "ipv66_prefix"; did you mean "ipv6_prefix"?`,
 		}},
 		{"bad: unknown key near none", "colour = 3\n" + sshd, []string{
-			`:1: colour: unknown key "colour"; known keys: enabled, format, findtime, maxretry, bantime, distinct, ports, ipv4_prefix, ipv6_prefix, source, pattern`,
+			`:1: colour: unknown key "colour"; known keys: enabled, dry_run, format, time, findtime, maxretry, bantime, distinct, ports, services, ipv4_prefix, ipv6_prefix, aggregate, sources_of, source, pattern, escalate`,
 		}},
 		{"bad: key in the wrong case", "MaxRetry = 3\n" + sshd, []string{
 			`:1: MaxRetry: unknown key "MaxRetry"; keys are lower case: write "maxretry"`,
@@ -108,16 +118,8 @@ func TestBadJail(t *testing.T) {
 		{"bad: key of band.toml", "allow = []\n" + sshd, []string{
 			`:1: allow: unknown key "allow"; it belongs in band.toml`,
 		}},
-		{"bad: keys that come later", "dry_run = true\nescalate.factor = 2\n" + sshd, []string{
-			`:1: dry_run: unknown key "dry_run"; known keys: enabled, format, findtime, maxretry, bantime, distinct, ports, ipv4_prefix, ipv6_prefix, source, pattern`,
-			`:2: escalate: unknown key "escalate"; known keys: enabled, format, findtime, maxretry, bantime, distinct, ports, ipv4_prefix, ipv6_prefix, source, pattern`,
-		}},
-		{"bad: journal source", strings.Replace(sshd, "file =", "journal =", 1), []string{
-			`:2: source.file: is missing: a source needs a file such as "/var/log/auth.log"`,
-			`:3: source.journal: unknown key "journal"; known keys: file, preferred`,
-		}},
 		{"bad: misspelt tables", strings.NewReplacer("[[pattern]]", "[[patterns]]", "[[source]]", "[[sorce]]").Replace(sshd), []string{
-			`: source: is missing: a jail needs at least one [[source]]`,
+			`: source: is missing: a jail needs at least one [[source]], or sources_of`,
 			`:2: sorce: unknown key "sorce"; did you mean "source"?`,
 			`:4: patterns: unknown key "patterns"; did you mean "pattern"?`,
 		}},
@@ -168,7 +170,7 @@ func TestBadJail(t *testing.T) {
 		{"bad: ports", "[ports]\nudp = [0, 5060, 65536]\ntcp = ['5060',\n 5061]\nsctp = [1]\nUDP = []\n", []string{
 			`: format: is missing: a jail needs a format such as "freeswitch"`,
 			`: pattern: is missing: a jail needs at least one [[pattern]]`,
-			`: source: is missing: a jail needs at least one [[source]]`,
+			`: source: is missing: a jail needs at least one [[source]], or sources_of`,
 			`:2: ports.udp: 0 is out of range: 1 to 65535`,
 			`:2: ports.udp: 65536 is out of range: 1 to 65535`,
 			`:3: ports.tcp: must be a whole number such as 5060, not a string`,
@@ -188,17 +190,94 @@ func TestBadJail(t *testing.T) {
 		{"bad: sources", sshd + "[[source]]\nfile = 'auth.log'\n[[source]]\nfile = '/var/log/[a'\n[[source]]\n", []string{
 			`:9: source.file: "auth.log" must be an absolute path`,
 			`:11: source.file: "/var/log/[a" is not a valid glob`,
-			`:12: source.file: is missing: a source needs a file such as "/var/log/auth.log"`,
+			`:12: source.file: is missing: a source needs a file such as "/var/log/auth.log", or a journal such as ["SYSLOG_IDENTIFIER=sshd", "_UID=0"]`,
 		}},
-		{"bad: the regex of the second pattern", sshd + "# another\n[[pattern]]\nname = 'user'\nkind = 'user'\n\nregex = '''Invalid user'''\n", []string{
-			`:13: pattern.user.regex: it names no <HOST>`,
+		{"bad: the regex of the second pattern", sshd + "# another\n[[pattern]]\nname = 'user'\nkind = 'user'\n\nregex = '''Invalid user('''\n", []string{
+			"jails.d/ownjail.toml:13: pattern.user.regex: error parsing regexp: missing closing ): `Invalid user(`",
 		}},
 		{"bad: every pattern off", sshd + "enabled = false\n", []string{
 			`:8: pattern: no pattern is enabled, so nothing would ever match; to switch the jail off write enabled = false`,
 		}},
 		{"bad: distinct users of a pattern that names none", "distinct = 'user'\n" + sshd, []string{
-			`:7: pattern.password.regex: must name the user with <F-USER>...</F-USER>, because of distinct = "user"`,
+			`:7: pattern.password.regex: the pattern "password" must name the user with <F-USER>...</F-USER>, because of distinct = "user"`,
 		}},
+		{"bad: every pattern that is on never counts", sshd + "counts = 'never'\n[[pattern]]\nname = 'x'\nregex = '<HOST>'\nenabled = false\n", []string{
+			`:8: pattern: every pattern that is enabled has counts = "never", so nobody would ever be banned`,
+		}},
+		{"bad: another user of a pattern that names none", sshd + "counts = 'another-user'\nenabled = false\n[[pattern]]\nname = 'x'\nregex = '<HOST> <USER>'\n", []string{
+			`:6: pattern.password.regex: the pattern "password" must name the user with <F-USER>...</F-USER>, because of counts = "another-user"`,
+		}},
+		{"bad: counts", sshd + "counts = 'sometimes'\n[[pattern]]\nname = 'x'\nregex = '<HOST>'\ncounts = true\n", []string{
+			`:8: pattern.password.counts: "sometimes" is not known; write "always", "never" or "another-user"`,
+			`:12: pattern.x.counts: must be "always", "never" or "another-user", not a boolean`,
+		}},
+		{"bad: a layout for a format with its own", "time = '%s'\n" + sshd, []string{
+			`:1: time: the format "syslog" tells its own time`,
+		}},
+		{"bad: layout", "time = '%'\n" + strings.Replace(sshd, "syslog", "raw", 1), []string{
+			`:1: time: bad layout "%"`,
+		}},
+		{"bad: a layout of an unknown format", "time = '%'\n" + strings.Replace(sshd, "syslog", "rwa", 1), []string{
+			`:2: format: unknown format "rwa"`,
+		}},
+		{"bad: a layout that would write to the terminal", "time = \"\\u001b\"\n" + sshd, []string{
+			`:1: time: "\x1b" holds a character that cannot be printed`,
+		}},
+		{"bad: dry_run", "dry_run = 'yes'\n" + sshd, []string{
+			`:1: dry_run: must be true or false, not a string`,
+		}},
+		{"bad: services", "services = ['/usr/sbin/sshd', '', 'freeswitch',\n 'systemd-journald', \"a\\tb\", 22]\n" + sshd, []string{
+			`:1: services: "/usr/sbin/sshd" is a path; write the name of the process alone`,
+			`:1: services: must not be empty`,
+			`:2: services: "a\tb" holds a character that cannot be printed`,
+			`:2: services: "systemd-journald" is too long: Linux keeps 15 bytes of a process's name; write "systemd-journal"`,
+			`:2: services: must be a string, not a number`,
+		}},
+		{"bad: services without a list", "services = 'sshd'\n" + sshd, []string{
+			`:1: services: must be a list of names such as ["freeswitch"], not a string`,
+		}},
+		{"bad: escalate", sshd + "[escalate]\nfactor = 0.99\nmax = '0s'\nforget = '366d'\nall_jails = 1\nfactr = 2\nmaxretry = 3\n", []string{
+			`:9: escalate.factor: 0.99 is out of range: 1 to 1000`,
+			`:10: escalate.max: 0s is out of range: at least 1s, or "forever"`,
+			`:11: escalate.forget: 366d is out of range: 1s to 365d`,
+			`:12: escalate.all_jails: must be true or false, not a number`,
+			`:13: escalate.factr: unknown key "factr"; did you mean "factor"?`,
+			`:14: escalate.maxretry: unknown key "maxretry"; it belongs to the jail: write it above the first [header]`,
+		}},
+		{"bad: more of escalate", "escalate = { factor = 1001, max = 1.5, forget = 'forever' }\n" + sshd, []string{
+			`:1: escalate.factor: 1001 is out of range: 1 to 1000`,
+			`:1: escalate.forget: "forever" is not a duration; write a number of seconds such as 600, or "90s", "10m", "1h30m", "1d12h", "2w"`,
+			`:1: escalate.max: must be a number of seconds such as 600, or "90s", "10m", "1h30m", "1d12h", "2w", "forever", not a number with a point`,
+		}},
+		{"bad: escalate by what is no number", "escalate.factor = nan\n" + sshd, []string{
+			`:1: escalate.factor: NaN is out of range: 1 to 1000`,
+		}},
+		{"bad: escalate without end", "escalate.factor = inf\n" + sshd, []string{
+			`:1: escalate.factor: +Inf is out of range: 1 to 1000`,
+		}},
+		{"bad: escalate by a word", "escalate.factor = '2'\n" + sshd, []string{
+			`:1: escalate.factor: must be a number such as 2 or 1.5, not a string`,
+		}},
+		{"bad: escalate alone", "escalate = 2\n" + sshd, []string{
+			`:1: escalate: must be a table such as { factor = 2, max = "1w" }, not a number`,
+		}},
+		{"bad: escalate twice", sshd + "[[escalate]]\nfactor = 2\n", []string{
+			`:8: escalate: must be a table such as { factor = 2, max = "1w" }, not a list`,
+		}},
+		{"bad: keys of escalate and band.toml in the jail", "factor = 2\nfreeswitch = '/x'\n" + sshd, []string{
+			`:1: factor: unknown key "factor"; it belongs in [escalate]`,
+			`:2: freeswitch: unknown key "freeswitch"; it belongs in band.toml`,
+		}},
+		{"bad: aggregate", "aggregate = 1\n" + sshd, []string{
+			`:1: aggregate: 1 is out of range: 2 to 256, or 0 for never`,
+		}},
+		{"bad: a larger aggregate", "aggregate = 257\n" + sshd, []string{
+			`:1: aggregate: 257 is out of range: 2 to 256, or 0 for never`,
+		}},
+		{"bad: aggregate off", "aggregate = false\n" + sshd, []string{
+			`:1: aggregate: must be a whole number such as 8, not a boolean`,
+		}},
+
 		{"bad: distinct hosts", "distinct = 'host'\n" + sshd, []string{
 			`:1: distinct: "host" is not known; write "user", or "" for none`,
 		}},
@@ -209,14 +288,14 @@ func TestBadJail(t *testing.T) {
 		}},
 		{"bad: a pattern twice", sshd + "[[pattern]]\nname = 'password'\nregex = '('\n", []string{
 			`:9: pattern.#2.name: the name "password" is taken by the pattern on line 4`,
-			`:10: pattern.#2.regex: it names no <HOST>`,
+			"jails.d/ownjail.toml:10: pattern.#2.regex: error parsing regexp: missing closing ): `(`",
 		}},
 		{"bad: unknown format", strings.Replace(sshd, "syslog", "sylog", 1), []string{
 			`:1: format: unknown format "sylog"`,
 		}},
 		{"bad: a refused regex and an unknown key", sshd + "nam = 1\n[[pattern]]\nname = 'x'\nregex = '<HOST>('\n", []string{
 			`:8: pattern.password.nam: unknown key "nam"; did you mean "name"?`,
-			"jails.d/sshd.toml:11: pattern.x.regex: error parsing regexp: missing closing ): `<HOST>(`",
+			"jails.d/ownjail.toml:11: pattern.x.regex: error parsing regexp: missing closing ): `<HOST>(`",
 		}},
 
 		{"bad: not TOML", sshd + "[[pattern]]\nname = password\n", []string{
@@ -255,20 +334,20 @@ func TestBadJail(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			cfg := config(map[string]string{"jails.d/sshd.toml": tt.text})
+			cfg := config(map[string]string{"jails.d/ownjail.toml": tt.text})
 			var want []string
 			for _, w := range tt.want {
-				want = append(want, "jails.d/sshd.toml"+strings.TrimPrefix(w, "jails.d/sshd.toml"))
+				want = append(want, "jails.d/ownjail.toml"+strings.TrimPrefix(w, "jails.d/ownjail.toml"))
 			}
 			if diff := cmp.Diff(want, said(cfg)); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
 			}
 			for _, p := range cfg.Problems {
-				if p.Jail != "sshd" {
+				if p.Jail != "ownjail" {
 					t.Errorf("%v: is of jail %q", p, p.Jail)
 				}
 			}
-			if j := jail(cfg, "sshd"); j != nil {
+			if j := jail(cfg, "ownjail"); j != nil {
 				t.Errorf("the jail runs: %+v", j)
 			}
 			if jail(cfg, "freeswitch") == nil {
@@ -302,27 +381,34 @@ func TestBadBand(t *testing.T) {
   "0.0.0.0/0",
 ]`, []string{
 			`:2: allow: "192.0.2.7/24" has host bits set; write "192.0.2.0/24"`,
-			`:3: allow: "pbx.example.com" is neither an address nor a prefix`,
 			`:5: allow: "2001:db8::1/32" has host bits set; write "2001:db8::/32"`,
-			`:5: allow: "fe80::1%eth0" is neither an address nor a prefix`,
+			`:5: allow: "fe80::1%eth0" is no address, prefix, host name or absolute path of a file`,
 			`:5: allow: must be a string such as "192.0.2.7", not a number`,
-			`:6: allow: "192.0.2.07" is neither an address nor a prefix`,
+			`:6: allow: "192.0.2.07" is no address, prefix, host name or absolute path of a file`,
 			`:6: allow: "::ffff:198.51.100.9/120" has host bits set; write "198.51.100.0/24"`,
 			`:7: allow: "0.0.0.0/0" would exempt everybody`,
-		}, []string{"192.0.2.7/32", "2001:db8::/32"}, 5},
+		}, []string{"192.0.2.7", "pbx.example.com", "2001:db8::/32"}, 5},
 		{"bad: allow is no list", "allow = '192.0.2.7'\n", []string{
-			`:1: allow: must be a list such as ["192.0.2.7", "2001:db8::/32"], not a string`,
+			`:1: allow: must be a list such as ["192.0.2.7", "2001:db8::/32", "trunk.example.com"], not a string`,
 		}, nil, 5},
 		{"bad: not TOML, and the rest still counts", "allow = ['192.0.2.7']\nmaxretry = 7\nbantime = 1h\nfindtime 5\nipv6_prefix = 200\n", []string{
 			`:3: not valid TOML: expected a top-level item to end with a newline, comment, or EOF, but got 'h' instead`,
 			`:5: ipv6_prefix: 200 is out of range: 16 to 128`,
-		}, []string{"192.0.2.7/32"}, 7},
+		}, []string{"192.0.2.7"}, 7},
 		{"bad: a list that does not end, and the rest still counts", "maxretry = 7\nallow = [\n '192.0.2.7',\n '192.0.2.8'\n\n\n", []string{
 			`:6: not valid TOML: expected a comma (',') or array terminator (']'), but got end of file`,
 		}, nil, 7},
 		{"bad: a comma is missing, and the rest still counts", "allow = [\n '192.0.2.7'\n '192.0.2.8',\n '192.0.2.9',\n]\nmaxretry = 7\n", []string{
 			`:3: not valid TOML: expected a comma (',') or array terminator (']'), but got '''`,
-		}, []string{"192.0.2.7/32"}, 7},
+		}, []string{"192.0.2.7"}, 7},
+		{"bad: keys below a header", "[escalate]\nmaxretry = 7\nports = 'all'\nFactor = 2\n", []string{
+			`:2: escalate.maxretry: unknown key "maxretry"; write it above the first [header]`,
+			`:3: escalate.ports: unknown key "ports"; it belongs in a jail file`,
+			`:4: escalate.Factor: unknown key "Factor"; keys are lower case: write "factor"`,
+		}, nil, 5},
+		{"bad: one key of escalate", "maxretry = 7\n[escalate]\nfactor = 0\nmax = '1d'\n", []string{
+			`:3: escalate.factor: 0 is out of range: 1 to 1000`,
+		}, nil, 7},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -354,18 +440,6 @@ func TestBadBand(t *testing.T) {
 				t.Errorf("maxretry %d, findtime %v, bantime %v", j.MaxRetry, j.FindTime, j.BanTime)
 			}
 		})
-	}
-}
-
-func TestAllow(t *testing.T) {
-	cfg := config(map[string]string{"band.toml": `allow = ["192.0.2.7", "198.51.100.0/24", "2001:db8::/32", "::1", "::ffff:192.0.2.8", "::ffff:203.0.113.0/120"]`})
-	want := []netip.Prefix{
-		netip.MustParsePrefix("192.0.2.7/32"), netip.MustParsePrefix("198.51.100.0/24"),
-		netip.MustParsePrefix("2001:db8::/32"), netip.MustParsePrefix("::1/128"),
-		netip.MustParsePrefix("192.0.2.8/32"), netip.MustParsePrefix("203.0.113.0/24"),
-	}
-	if diff := cmp.Diff(want, cfg.Allow, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" || len(cfg.Problems) > 0 {
-		t.Errorf("problems %v; -want +got:\n%s", cfg.Problems, diff)
 	}
 }
 
@@ -419,15 +493,15 @@ func TestDuration(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			cfg := config(map[string]string{"jails.d/sshd.toml": tt.key + " = " + tt.value + "\n" + sshd})
+			cfg := config(map[string]string{"jails.d/ownjail.toml": tt.key + " = " + tt.value + "\n" + sshd})
 			if tt.err != "" {
-				want := []string{"jails.d/sshd.toml:1: " + tt.key + ": " + tt.err}
+				want := []string{"jails.d/ownjail.toml:1: " + tt.key + ": " + tt.err}
 				if diff := cmp.Diff(want, said(cfg)); diff != "" {
 					t.Errorf("-want +got:\n%s", diff)
 				}
 				return
 			}
-			j := jail(cfg, "sshd")
+			j := jail(cfg, "ownjail")
 			if j == nil {
 				t.Fatalf("refused: %v", cfg.Problems)
 			}
@@ -452,7 +526,7 @@ func TestParseBanTime(t *testing.T) {
 }
 
 func TestGoodJail(t *testing.T) {
-	const file = "/etc/band/jails.d/sshd.toml"
+	const file = "/etc/band/jails.d/ownjail.toml"
 	builtIn := jails.Origin{Layer: "built-in"}
 	at := func(line int) jails.Origin { return jails.Origin{Layer: "overlay", File: file, Line: line} }
 	tests := []struct {
@@ -460,56 +534,76 @@ func TestGoodJail(t *testing.T) {
 		want       jails.Jail
 	}{
 		{"OK: only what is required", sshd, jails.Jail{
-			Name: "sshd", Enabled: true, Format: "syslog",
+			Name: "ownjail", Enabled: true, Format: "syslog",
 			Sources:  []jails.Source{{File: "/var/log/auth.log"}},
-			Patterns: []jails.Pattern{{Name: "password", Regex: `^Failed password .* from <HOST>$`, Kind: "failure", Enabled: true}},
+			Patterns: []jails.Pattern{{Name: "password", Regex: `^Failed password .* from <HOST>$`, Kind: "failure", Counts: "always", Enabled: true}},
 			FindTime: 10 * time.Minute, BanTime: time.Hour, MaxRetry: 5, IPv4Prefix: 32, IPv6Prefix: 64,
+			Escalate: jails.Escalate{Factor: 1, Max: 28 * 24 * time.Hour, Forget: 30 * 24 * time.Hour},
 			Origins: map[string]jails.Origin{
-				"enabled": builtIn, "findtime": builtIn, "maxretry": builtIn, "bantime": builtIn,
+				"enabled": builtIn, "dry_run": builtIn, "aggregate": builtIn, "findtime": builtIn, "maxretry": builtIn, "bantime": builtIn,
 				"ports": builtIn, "ipv4_prefix": builtIn, "ipv6_prefix": builtIn,
 				"format": at(1), "source": at(2),
 				"pattern.password": at(4), "pattern.password.regex": at(6), "pattern.password.kind": builtIn,
-				"pattern.password.enabled": builtIn, "pattern.password.unsafe": builtIn,
+				"pattern.password.counts": builtIn, "pattern.password.enabled": builtIn, "pattern.password.unsafe": builtIn,
+				"escalate.factor": builtIn, "escalate.max": builtIn, "escalate.forget": builtIn, "escalate.all_jails": builtIn,
 			},
 		}},
 		{"OK: every key", `# all of it
 enabled = false
-format = "syslog"
+dry_run = true
+format = "raw"
+time = "%s.%f"
 findtime = 60
 maxretry = 3
-bantime = -1
+bantime = 3600
+distinct = "user"
 ports = { tcp = [
 	2222, 22, 22] }
-ipv4_prefix = 24
+services = ["ownjail", "SIP proxy (old)"]
+ipv4_prefix = 31
 ipv6_prefix = 48
-source = [{ file = "/var/log/auth.log" }, { file = "/var/log/*/auth.log" }]
+aggregate = 128
+source = [{ file = "/var/log/auth.log" }, { file = "/var/log/*/auth.log", preferred = true }, { journal = [
+	"_UID=0", "SYSLOG_IDENTIFIER=sshd", "+", "MESSAGE_ID=x=y z" ], unsafe = true }]
 [[pattern]]
 name = "password"
 regex = '''
-<HOST> one
+<HOST> one <USER>
 '''
 kind = "password"
+counts = "another-user"
 enabled = false
 unsafe = true
 [[pattern]]
-regex = "<HOST> two"
+regex = "<HOST> two (?P<user>x)"
 name = "user name"
+counts = "never"
+[escalate]
+all_jails = true
+factor = 1.5
+forget = "365d"
+max = "1d"
 `, jails.Jail{
-			Name: "sshd", Format: "syslog",
-			Sources: []jails.Source{{File: "/var/log/auth.log"}, {File: "/var/log/*/auth.log"}},
-			Patterns: []jails.Pattern{
-				{Name: "password", Regex: "<HOST> one", Kind: "password", Unsafe: true},
-				{Name: "user name", Regex: "<HOST> two", Kind: "failure", Enabled: true},
+			Name: "ownjail", DryRun: true, Format: "raw", Time: "%s.%f", Distinct: "user",
+			Sources: []jails.Source{
+				{File: "/var/log/auth.log"}, {File: "/var/log/*/auth.log", Preferred: true},
+				{Journal: []string{"_UID=0", "SYSLOG_IDENTIFIER=sshd", "+", "MESSAGE_ID=x=y z"}, Unsafe: true},
 			},
-			FindTime: time.Minute, MaxRetry: 3, IPv4Prefix: 24, IPv6Prefix: 48,
-			Ports: jails.Ports{TCP: []uint16{22, 2222}},
+			Patterns: []jails.Pattern{
+				{Name: "password", Regex: "<HOST> one <USER>", Kind: "password", Counts: "another-user", Unsafe: true},
+				{Name: "user name", Regex: "<HOST> two (?P<user>x)", Kind: "failure", Counts: "never", Enabled: true},
+			},
+			FindTime: time.Minute, MaxRetry: 3, BanTime: time.Hour, IPv4Prefix: 31, IPv6Prefix: 48, Aggregate: 128,
+			Ports: jails.Ports{TCP: []uint16{22, 2222}}, Services: []string{"ownjail", "SIP proxy (old)"},
+			Escalate: jails.Escalate{Factor: 1.5, Max: 24 * time.Hour, Forget: 365 * 24 * time.Hour, AllJails: true},
 			Origins: map[string]jails.Origin{
-				"enabled": at(2), "format": at(3), "findtime": at(4), "maxretry": at(5), "bantime": at(6),
-				"ports": at(7), "ipv4_prefix": at(9), "ipv6_prefix": at(10), "source": at(11),
-				"pattern.password": at(12), "pattern.password.regex": at(14), "pattern.password.kind": at(17),
-				"pattern.password.enabled": at(18), "pattern.password.unsafe": at(19),
-				"pattern.user name": at(20), "pattern.user name.regex": at(21), "pattern.user name.kind": builtIn,
-				"pattern.user name.enabled": builtIn, "pattern.user name.unsafe": builtIn,
+				"enabled": at(2), "dry_run": at(3), "format": at(4), "time": at(5), "findtime": at(6), "maxretry": at(7), "bantime": at(8),
+				"distinct": at(9), "ports": at(10), "services": at(12), "ipv4_prefix": at(13), "ipv6_prefix": at(14), "aggregate": at(15),
+				"source": at(16), "pattern.password": at(18), "pattern.password.regex": at(20), "pattern.password.kind": at(23),
+				"pattern.password.counts": at(24), "pattern.password.enabled": at(25), "pattern.password.unsafe": at(26),
+				"pattern.user name": at(27), "pattern.user name.regex": at(28), "pattern.user name.kind": builtIn,
+				"pattern.user name.counts": at(30), "pattern.user name.enabled": builtIn, "pattern.user name.unsafe": builtIn,
+				"escalate.all_jails": at(32), "escalate.factor": at(33), "escalate.forget": at(34), "escalate.max": at(35),
 			},
 		}},
 	}
@@ -520,11 +614,11 @@ name = "user name"
 			{", byte order mark", "\ufeff" + tt.text},
 		} {
 			t.Run(tt.name+form.name, func(t *testing.T) {
-				cfg := config(map[string]string{"jails.d/sshd.toml": form.text})
+				cfg := config(map[string]string{"jails.d/ownjail.toml": form.text})
 				if len(cfg.Problems) > 0 {
 					t.Fatal(cfg.Problems)
 				}
-				if diff := cmp.Diff(&tt.want, jail(cfg, "sshd")); diff != "" {
+				if diff := cmp.Diff(&tt.want, jail(cfg, "ownjail")); diff != "" {
 					t.Errorf("-want +got:\n%s", diff)
 				}
 			})

@@ -6,12 +6,9 @@ import (
 	"io"
 	"io/fs"
 	"math"
-	"net/netip"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/BurntSushi/toml"
 )
@@ -30,15 +27,18 @@ type layer struct {
 	name string // as Origin.Layer
 	file string
 
-	enabled                          *setting[bool]
-	format, distinct                 *setting[string]
-	findTime, banTime                *setting[time.Duration]
-	maxRetry, ipv4Prefix, ipv6Prefix *setting[int]
-	ports                            *setting[Ports]
-	sources                          *setting[[]Source]
-	patterns                         []patternLayer
+	enabled, dryRun                             *setting[bool]
+	format, time, distinct, sourcesOf           *setting[string]
+	findTime, banTime                           *setting[time.Duration]
+	maxRetry, ipv4Prefix, ipv6Prefix, aggregate *setting[int]
+	ports                                       *setting[Ports]
+	services                                    *setting[[]string]
+	sources                                     *setting[[]Source]
+	patterns                                    []patternLayer
+	escalate                                    escalateLayer
 
-	allow []netip.Prefix // band.toml only
+	allow      []Entry          // band.toml only
+	freeSWITCH *setting[string] // band.toml only
 
 	damaged  bool // not TOML: only what stands above the first table could be read
 	problems []Problem
@@ -50,6 +50,7 @@ type patternLayer struct {
 	origin  Origin
 	regex   *setting[string]
 	kind    *setting[string]
+	counts  *setting[string]
 	enabled *setting[bool]
 	unsafe  *setting[bool]
 }
@@ -60,18 +61,33 @@ type setting[T any] struct {
 	origin Origin
 }
 
+// set sets a value that s may change.
+func set[T any](to *T, s *setting[T]) {
+	if s != nil {
+		*to = s.value
+	}
+}
+
 // builtIn is the first layer of every jail.
 func builtIn() *layer {
 	origin := Origin{Layer: layerBuiltIn}
 	return &layer{
 		name:       layerBuiltIn,
 		enabled:    &setting[bool]{true, origin},
+		dryRun:     &setting[bool]{false, origin},
 		findTime:   &setting[time.Duration]{10 * time.Minute, origin},
 		banTime:    &setting[time.Duration]{time.Hour, origin},
 		maxRetry:   &setting[int]{5, origin},
 		ipv4Prefix: &setting[int]{32, origin},
 		ipv6Prefix: &setting[int]{64, origin},
+		aggregate:  &setting[int]{0, origin},
 		ports:      &setting[Ports]{Ports{}, origin},
+		escalate: escalateLayer{
+			factor:   &setting[float64]{1, origin},
+			max:      &setting[time.Duration]{4 * 7 * day, origin},
+			forget:   &setting[time.Duration]{30 * day, origin},
+			allJails: &setting[bool]{false, origin},
+		},
 	}
 }
 
@@ -79,9 +95,11 @@ func builtIn() *layer {
 func readBand(file string, r io.Reader) *layer {
 	l := &layer{name: layerBand, file: file}
 	t := open(l, "", r)
+	t.root = BandTable
 	t.only(BandTable)
-	l.allow = list(t, "allow", `a list such as ["192.0.2.7", "2001:db8::/32"]`, asPrefix)
-	t.thresholds()
+	l.allow = list(t, "allow", `a list such as ["192.0.2.7", "2001:db8::/32", "trunk.example.com"]`, asEntry)
+	l.freeSWITCH = read(t, "freeswitch", orNone(asDirectory))
+	t.shared()
 	return l
 }
 
@@ -89,13 +107,20 @@ func readBand(file string, r io.Reader) *layer {
 func readJail(name, file, jail string, r io.Reader) *layer {
 	l := &layer{name: name, file: file}
 	t := open(l, jail, r)
+	t.root = JailTable
 	t.only(JailTable)
 	l.enabled = read(t, "enabled", asBool)
 	l.format = read(t, "format", asText)
-	t.thresholds()
+	l.time = read(t, "time", orNone(asText))
+	t.shared()
 	l.distinct = read(t, "distinct", asDistinct)
 	l.ports = t.ports()
+	l.services = t.services()
 	t.sources()
+	l.sourcesOf = read(t, "sources_of", orNone(asText))
+	if _, ok := t.values["source"]; ok && l.sourcesOf != nil && l.sourcesOf.value != "" {
+		t.report(t.line("sources_of"), t.key("sources_of"), "a jail has either [[source]] tables or sources_of; leave out the one or the other")
+	}
 	t.patterns()
 	return l
 }
@@ -104,6 +129,7 @@ func readJail(name, file, jail string, r io.Reader) *layer {
 type table struct {
 	layer  *layer
 	jail   string
+	root   string // BandTable or JailTable, as the file is
 	lines  map[string]int
 	path   string // as the locator writes it
 	label  string // as the operator reads it
@@ -217,7 +243,7 @@ func (t *table) only(sort string) {
 	known := keysOf(sort)
 	for key := range t.values {
 		if !slices.Contains(known, key) {
-			t.report(t.line(key), t.key(key), "%s", unknownKey(sort, key))
+			t.report(t.line(key), t.key(key), "%s", unknownKey(t.root, sort, key))
 		}
 	}
 }
@@ -228,7 +254,7 @@ func (t *table) origin(key string) Origin { return Origin{t.layer.name, t.layer.
 
 // inner opens a table inside t.
 func (t *table) inner(path, label string, values map[string]any) *table {
-	return &table{t.layer, t.jail, t.lines, path, label, values}
+	return &table{t.layer, t.jail, t.root, t.lines, path, label, values}
 }
 
 // read returns the value of a key: nil when it is not set, or reported to be bad.
@@ -245,14 +271,17 @@ func read[T any](t *table, key string, convert func(any) (T, error)) *setting[T]
 	return &setting[T]{value, t.origin(key)}
 }
 
-// thresholds reads the keys that band.toml and a jail file share.
-func (t *table) thresholds() {
+// shared reads the keys that band.toml and a jail file share.
+func (t *table) shared() {
 	l := t.layer
+	l.dryRun = read(t, "dry_run", asBool)
 	l.findTime = read(t, "findtime", asDuration(time.Second, 365*day, false))
 	l.banTime = read(t, "bantime", asDuration(time.Second, math.MaxInt64, true))
 	l.maxRetry = read(t, "maxretry", asInt(1, 10000, 5))
 	l.ipv4Prefix = read(t, "ipv4_prefix", asInt(8, 32, 32))
 	l.ipv6Prefix = read(t, "ipv6_prefix", asInt(16, 128, 64))
+	l.aggregate = read(t, "aggregate", asAggregate)
+	l.escalate = t.escalate()
 }
 
 func (t *table) ports() *setting[Ports] {
@@ -288,25 +317,12 @@ func (t *table) ports() *setting[Ports] {
 	return &setting[Ports]{ports, t.origin("ports")}
 }
 
-func (t *table) sources() {
-	tables, ok := t.array("source")
-	if !ok {
-		return
+func (t *table) services() *setting[[]string] {
+	if _, ok := t.values["services"]; !ok {
+		return nil
 	}
-	sources := &setting[[]Source]{origin: t.origin("source")}
-	for _, s := range tables {
-		s.label = "source"
-		s.only(SourceTable)
-		file := read(s, "file", asGlob)
-		if _, ok := s.values["file"]; !ok {
-			s.report(t.lines[s.path], s.key("file"), `is missing: a source needs a file such as "/var/log/auth.log"`)
-		}
-		preferred := read(s, "preferred", asBool)
-		if file != nil {
-			sources.value = append(sources.value, Source{file.value, preferred != nil && preferred.value})
-		}
-	}
-	t.layer.sources = sources
+	names := list(t, "services", `a list of names such as ["freeswitch"]`, asProcess)
+	return &setting[[]string]{names, t.origin("services")}
 }
 
 func (t *table) patterns() {
@@ -334,6 +350,7 @@ func (t *table) patterns() {
 			origin:  Origin{t.layer.name, t.layer.file, line},
 			regex:   read(p, "regex", asRegex),
 			kind:    read(p, "kind", asText),
+			counts:  read(p, "counts", asOneOf("always", "never", "another-user")),
 			enabled: read(p, "enabled", asBool),
 			unsafe:  read(p, "unsafe", asBool),
 		})
@@ -393,130 +410,4 @@ func list[T any](t *table, key, want string, convert func(any) (T, error)) []T {
 		out = append(out, value)
 	}
 	return out
-}
-
-// The conversions of a TOML value. Their errors say what was meant.
-
-func wrongType(want string, v any) error {
-	got := "a date"
-	switch v.(type) {
-	case string:
-		got = "a string"
-	case int64:
-		got = "a number"
-	case float64:
-		got = "a number with a point"
-	case bool:
-		got = "a boolean"
-	case []any, []map[string]any:
-		got = "a list"
-	case map[string]any:
-		got = "a table"
-	}
-	return fmt.Errorf("must be %s, not %s", want, got)
-}
-
-func asBool(v any) (bool, error) {
-	b, ok := v.(bool)
-	if !ok {
-		return false, wrongType("true or false", v)
-	}
-	return b, nil
-}
-
-func asInt(lo, hi, example int64) func(any) (int, error) {
-	return func(v any) (int, error) {
-		n, ok := v.(int64)
-		if !ok {
-			return 0, wrongType(fmt.Sprintf("a whole number such as %d", example), v)
-		}
-		if n < lo || n > hi {
-			return 0, fmt.Errorf("%d is out of range: %d to %d", n, lo, hi)
-		}
-		return int(n), nil
-	}
-}
-
-func asPort(v any) (uint16, error) {
-	n, err := asInt(1, math.MaxUint16, 5060)(v)
-	return uint16(n), err
-}
-
-// asText takes a string that can be shown on a terminal as it is.
-func asText(v any) (string, error) {
-	s, ok := v.(string)
-	switch {
-	case !ok:
-		return "", wrongType("a string", v)
-	case s == "":
-		return "", errors.New("must not be empty")
-	case strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }):
-		return "", fmt.Errorf("%q holds a character that cannot be printed", s)
-	}
-	return s, nil
-}
-
-func asDistinct(v any) (string, error) {
-	s, ok := v.(string)
-	switch {
-	case !ok:
-		return "", wrongType(`"user" or ""`, v)
-	case s != "user" && s != "":
-		return "", fmt.Errorf(`%q is not known; write "user", or "" for none`, s)
-	}
-	return s, nil
-}
-
-func asGlob(v any) (string, error) {
-	s, err := asText(v)
-	if err != nil {
-		return "", err
-	}
-	if !filepath.IsAbs(s) {
-		return "", fmt.Errorf("%q must be an absolute path", s)
-	}
-	if _, err := filepath.Match(s, ""); err != nil {
-		return "", fmt.Errorf("%q is not a valid glob", s)
-	}
-	return s, nil
-}
-
-// asRegex leaves the judgement to the Checker.
-func asRegex(v any) (string, error) {
-	s, ok := v.(string)
-	if !ok {
-		return "", wrongType("a string in '''...'''", v)
-	}
-	// A closing ''' on a line of its own adds a line end that no record has.
-	s = strings.TrimRight(s, "\r\n")
-	if s == "" {
-		return "", errors.New("must not be empty")
-	}
-	return s, nil
-}
-
-// asPrefix takes an address or a prefix, with IPv4-mapped ones as IPv4.
-func asPrefix(v any) (netip.Prefix, error) {
-	s, ok := v.(string)
-	if !ok {
-		return netip.Prefix{}, wrongType(`a string such as "192.0.2.7"`, v)
-	}
-	if a, err := netip.ParseAddr(s); err == nil && a.Zone() == "" {
-		a = a.Unmap()
-		return netip.PrefixFrom(a, a.BitLen()), nil
-	}
-	p, err := netip.ParsePrefix(s)
-	if err != nil {
-		return p, fmt.Errorf("%q is neither an address nor a prefix", s)
-	}
-	if p.Addr().Is4In6() && p.Bits() >= 96 {
-		p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
-	}
-	if p.Bits() == 0 {
-		return p, fmt.Errorf("%q would exempt everybody", s)
-	}
-	if p != p.Masked() {
-		return p, fmt.Errorf("%q has host bits set; write %q", s, p.Masked())
-	}
-	return p, nil
 }

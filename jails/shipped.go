@@ -21,14 +21,13 @@ func Shipped() fs.FS {
 }
 
 // readShipped reads the shipped jails by name.
-func readShipped() map[string]*layer {
+func readShipped(shipped fs.FS) map[string]*layer {
 	layers := map[string]*layer{}
-	files, _ := embedded.ReadDir("shipped") // embedded: it is there
-	for _, f := range files {
-		file := path.Join("shipped", f.Name())
-		text, _ := embedded.ReadFile(file)
-		jail := strings.TrimSuffix(f.Name(), ".toml")
-		layers[jail] = readJail(layerShipped, file, jail, strings.NewReader(string(text)))
+	files, _ := fs.Glob(shipped, "*.toml")
+	for _, file := range files {
+		text, _ := fs.ReadFile(shipped, file) // embedded: it is there
+		jail := strings.TrimSuffix(file, ".toml")
+		layers[jail] = readJail(layerShipped, path.Join("shipped", file), jail, strings.NewReader(string(text)))
 	}
 	return layers
 }

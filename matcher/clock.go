@@ -1,58 +1,131 @@
 package matcher
 
-import "time"
+import (
+	"bytes"
+	"time"
+)
 
-// A Clock turns the stamps of one source, which carry no zone, into times. It
-// is not safe for concurrent use: it remembers the record before.
+// A Clock turns the stamps of one source into times: those of RFC 3339, of RFC
+// 3164, and what is between, in any mixture. What a stamp leaves open, its zone
+// and its year, is told by those before it. A Clock is not safe for concurrent
+// use: it remembers the record before.
 type Clock struct {
 	location *time.Location
+	today    time.Time // the log is read then
 	last     time.Time
 	near     time.Time // zero: not known
 	shift    time.Duration
-	minute   [len("0000-00-00 00:00")]byte
-	base     time.Time // of minute
-	twice    bool      // minute stands for two times
+	text     []byte    // of the last minute without a zone
+	minute   minute    // that it is
+	base     time.Time // at which it began
+	twice    bool      // it stands for two times
 }
 
 // Near tells that the next stamp was written at about t: where it may stand for
-// two times, the one that is nearer to t is taken.
+// two times, the one that is nearer to t is taken. It says more than Today.
 func (c *Clock) Near(t time.Time) { c.near = t }
 
-// Shift adds d to all further times: the source writes that much behind.
+// Today tells that the log is read at t: it was written before. A Clock that is
+// not told takes the time of its making.
+func (c *Clock) Today(t time.Time) { c.today = t }
+
+// Shift adds d to all further times without a zone: the source writes that much
+// behind.
 func (c *Clock) Shift(d time.Duration) { c.shift, c.last = d, time.Time{} }
 
-// NewClock returns a Clock for a source that writes local time of location.
+// NewClock returns a Clock for a source that writes local time of location where
+// it does not tell the zone.
 func NewClock(location *time.Location) *Clock {
-	return &Clock{location: location}
+	return &Clock{location: location, today: time.Now()}
 }
 
 // Disorder is how far a record may be before the one that was written before
 // it: the threads of a program take their stamps and write in turn.
 const Disorder = 100 * time.Millisecond
 
-// Time returns the time of a stamp, and false where it is none. In the hour
-// that the end of daylight saving repeats it takes the first of the two times
-// that is not before the record before, unless [Clock.Near] says more.
+// ahead is how far a stamp without a year may be ahead of the clock by which it
+// is read: by its zone, and because clocks go wrong. One that is further ahead is
+// of a year before.
+const ahead = 24 * time.Hour
+
+// Time returns the time of a stamp, and false where it is none.
+//
+// In the hour that the end of daylight saving repeats it takes the first of the
+// two times that is not before the record before, unless [Clock.Near] says more.
+// Where a stamp tells no year, it takes the one that is nearest to the record
+// before, and for the first record, or after Near, the newest; but never one that
+// is more than a day ahead of what Near or [Clock.Today] told.
 func (c *Clock) Time(stamp []byte) (time.Time, bool) {
-	if !shaped(stamp, freeswitchStamp) {
+	m, at, same := c.minute, len(c.text), len(c.text) > 0 && bytes.HasPrefix(stamp, c.text)
+	if !same {
+		m, at = readMinute(stamp)
+	}
+	past, length := readSeconds(stamp[at:])
+	if at == 0 || length == 0 {
 		return time.Time{}, false
 	}
-	digits := func(from, to int) (n int) {
-		for _, d := range stamp[from:to] {
-			n = n*10 + int(d-'0')
-		}
-		return n
-	}
-	past := time.Duration(digits(17, 19))*time.Second + time.Duration(digits(20, 26))*time.Microsecond
-	if minute := [len(c.minute)]byte(stamp); c.base.IsZero() || minute != c.minute || c.twice && !c.near.IsZero() {
-		wall, err := time.Parse("2006-01-02 15:04", string(minute[:]))
-		if err != nil { // the 31st of a short month
+	if zone := stamp[at+length:]; len(zone) > 0 {
+		east, length := readZone(zone)
+		wall, ok := c.wall(m)
+		if !ok || length < len(zone) {
 			return time.Time{}, false
 		}
-		c.minute, c.base = minute, c.resolve(wall, past)
+		c.last = wall.Add(past - east)
+		return c.last, true
+	}
+	if !same || c.twice && !c.near.IsZero() || m.year < 0 && c.stale() {
+		wall, ok := c.wall(m)
+		if !ok { // the 31st of a short month
+			return time.Time{}, false
+		}
+		c.text, c.minute, c.base = append(c.text[:0], stamp[:at]...), m, c.resolve(wall, past)
 	}
 	c.last = c.base.Add(past)
 	return c.last.Add(c.shift), true
+}
+
+// stale reports whether the minute, which tells no year, is so long ago that it
+// is that of another year now.
+func (c *Clock) stale() bool {
+	const month = 30 * 24 * time.Hour
+	return !c.near.IsZero() && c.near.Sub(c.base).Abs() > month
+}
+
+// wall returns the minute, in the year that it is of, as if it were UTC, and false
+// where there is none.
+func (c *Clock) wall(m minute) (time.Time, bool) {
+	if m.year >= 0 {
+		return m.on(m.year)
+	}
+	latest := c.today
+	if !c.near.IsZero() {
+		latest = c.near
+	}
+	latest = latest.Add(ahead - c.shift)
+	var best time.Time
+	const span = 100 // years; more than lie between any two leap days
+	for year := latest.Year() + 1; year > latest.Year()-span; year-- {
+		wall, ok := m.on(year)
+		switch {
+		case !ok || c.local(wall).After(latest):
+		case c.last.IsZero() || !c.near.IsZero():
+			return wall, true
+		case !best.IsZero() && c.distance(wall) >= c.distance(best):
+			return best, true
+		default:
+			best = wall
+		}
+	}
+	return best, !best.IsZero()
+}
+
+// distance is how far a minute on the wall is from the record before.
+func (c *Clock) distance(wall time.Time) time.Duration { return c.local(wall).Sub(c.last).Abs() }
+
+// local returns about when a clock on the wall showed a time: in an hour that is
+// repeated or skipped either will do.
+func (c *Clock) local(wall time.Time) time.Time {
+	return time.Date(wall.Year(), wall.Month(), wall.Day(), wall.Hour(), wall.Minute(), 0, 0, c.location)
 }
 
 // resolve returns the instant at which a clock on the wall showed that minute;

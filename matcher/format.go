@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"strings"
-	"unicode"
 )
 
 // A Format knows where records start and which part of them is the message.
@@ -18,166 +17,96 @@ type Format interface {
 	// glued returns where another record begins within the first line of one,
 	// 0 where none does.
 	glued(line []byte) int
+	// finish completes what the header told of a record, now that all of its
+	// text is there.
+	finish(r Record) Record
+	// entry returns the record that a message of the journal is.
+	entry(e Entry) Record
+	// forgeable and sessions are what [Forgeable] and [TellsSession] say.
+	forgeable() bool
+	sessions() bool
 }
 
 // header is what the first line of a record tells; offsets count from the
 // start of the record.
 type header struct {
-	stamp, stampEnd int // the time, [stamp, stampEnd)
-	idle, idleEnd   int // the idle-CPU field
-	message         int // start of what patterns see; -1: they do not see the record
+	stamp, stampEnd     int // the time, [stamp, stampEnd)
+	idle, idleEnd       int // the idle-CPU field
+	session, sessionEnd int // program and process
+	message             int // start of what patterns see; -1: they do not see the record
+	carried             int // bytes behind the first line that belong to the record, whatever they look like
 }
+
+// record returns the record of that text.
+func (h header) record(text []byte) Record {
+	r := Record{Text: text}
+	if h.stampEnd > 0 {
+		r.Stamp = text[h.stamp:h.stampEnd]
+	}
+	if h.idleEnd > 0 {
+		r.Idle = text[h.idle:h.idleEnd]
+	}
+	if h.sessionEnd > 0 {
+		r.Session = text[h.session:h.sessionEnd]
+	}
+	if h.message >= 0 {
+		r.Message = text[h.message:]
+	}
+	return r
+}
+
+// lines is what most formats have in common: every line is a record, which tells
+// no session and which nobody else can write.
+type lines struct{}
+
+func (lines) singleLine() bool       { return true }
+func (lines) glued([]byte) int       { return 0 }
+func (lines) finish(r Record) Record { return r }
+func (lines) forgeable() bool        { return false }
+func (lines) sessions() bool         { return false }
 
 // Formats are the names that a jail may give as its format.
-func Formats() []string { return []string{"freeswitch"} }
+func Formats() []string {
+	return []string{"freeswitch", "freeswitch-json", "syslog", "asterisk", "raw"}
+}
 
 // FormatNamed returns the format of that name; the error of an unknown one
-// lists those that exist.
-func FormatNamed(name string) (Format, error) {
-	switch name {
-	case "freeswitch":
-		return freeswitch{}, nil
-	}
-	return nil, fmt.Errorf("unknown format %q; the formats are: %s", name, strings.Join(Formats(), ", "))
-}
-
-// freeswitch is the format of FreeSWITCH's log files (switch_log.c:570, 614 of
-// 1.10.12): `2026-11-21 07:51:48.117416 81.60% [WARNING] file.c:1787 message`,
-// without the idle-CPU field before 1.10.7, coloured where it is the console,
-// behind a syslog header where rsyslog wrote it.
-//
-// A record begins at a line with that start at column 0, or with the UUID of a
-// session; all other lines continue the record before. Records of sessions
-// carry text that callers wrote, authentication failures never are among them:
-// patterns do not see them.
-type freeswitch struct{}
-
-func (freeswitch) singleLine() bool { return false }
-
-func (freeswitch) start(line []byte) (header, bool) {
-	at := skipColours(line, 0)
-	if h, ok := freeswitchHeader(line, at); ok {
-		return h, true
-	}
-	if h, ok := freeswitchHeader(line, skipColours(line, skipSyslog(line))); ok {
-		return h, true
-	}
-	return sessionHeader(line, at)
-}
-
-// sessionLine is where mod_logfile cuts a line that it prefixes with a UUID
-// (mod_logfile.c of 1.10.12 builds it in 2048 bytes), without a newline: what
-// stands behind is the next record. A caller gets there with a long Call-ID, to
-// hide it; it is never text of a caller.
-const sessionLine = 2047
-
-func (freeswitch) glued(line []byte) int {
-	if len(line) <= sessionLine || !shaped(line, sessionUUID+" ") {
-		return 0
-	}
-	if _, ok := freeswitchHeader(line, sessionLine); !ok {
-		return 0
-	}
-	return sessionLine
-}
-
-const freeswitchStamp = "0000-00-00 00:00:00.000000"
-
-func freeswitchHeader(line []byte, at int) (header, bool) {
-	if !shaped(line[at:], freeswitchStamp) {
-		return header{}, false
-	}
-	h := header{stamp: at, stampEnd: at + len(freeswitchStamp)}
-	rest := line[h.stampEnd:]
-	for _, idle := range []string{" 00.00%", " 0.00%", " 000.00%"} {
-		if shaped(rest, idle) {
-			h.idle, h.idleEnd = h.stampEnd+len(" "), h.stampEnd+len(idle)-len("%")
-			rest = rest[len(idle):]
-			break
-		}
-	}
-	rest, ok := bytes.CutPrefix(rest, []byte(" "))
-	if !ok {
-		return header{}, false
-	}
-	h.message = len(line) - len(rest)
-
-	level, rest, ok := bytes.Cut(rest, []byte("] "))
-	if !ok || len(level) < 2 || level[0] != '[' || len(bytes.Trim(level[1:], "ABCDEFGHIJKLMNOPQRSTUVWXYZ")) > 0 {
-		return header{}, false
-	}
-	file, _, ok := bytes.Cut(rest, []byte(" "))
-	if !ok {
-		return header{}, false
-	}
-	colon := bytes.LastIndexByte(file, ':')
-	if colon < 1 || colon == len(file)-1 || len(bytes.Trim(file[colon+1:], "0123456789")) > 0 {
-		return header{}, false
-	}
-	return h, true
-}
-
-// sessionHeader recognises a line that begins with the UUID of a session, or
-// with the Call-ID that takes its place when inbound-use-callid-as-uuid is on;
-// that can only be told from other text by the time behind it.
-func sessionHeader(line []byte, at int) (header, bool) {
-	space := bytes.IndexByte(line[at:], ' ')
-	if space < 1 {
-		return header{}, false
-	}
-	prefix, rest := line[at:at+space], at+space+1
-	if bytes.ContainsFunc(prefix, unicode.IsControl) {
-		return header{}, false // a tab above all: so do folded headers begin, which callers write
-	}
-	h, ok := freeswitchHeader(line, rest)
-	h.message = -1
-	return h, ok || len(prefix) == len(sessionUUID) && shaped(prefix, sessionUUID) || shaped(line[rest:], freeswitchStamp)
-}
-
-const sessionUUID = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx"
-
-// skipColours returns where the text begins behind console colours at offset
-// at: mod_console writes `ESC [ m ESC [ 35 m` before each line.
-func skipColours(line []byte, at int) int {
-	for bytes.HasPrefix(line[at:], []byte("\x1b[")) {
-		end := at + 2
-		for end < len(line) && (line[end] >= '0' && line[end] <= '9' || line[end] == ';') {
-			end++
-		}
-		if end == len(line) || line[end] != 'm' {
-			break
-		}
-		at = end + 1
-	}
-	return at
-}
-
-// skipSyslog returns where the text begins behind a syslog header as rsyslog
-// writes it, `Nov 21 07:00:00 host tag[pid]: ` or with an ISO 8601 time, and 0
-// where there is none.
-func skipSyslog(line []byte) int {
-	var rest []byte
+// lists those that exist. Layout is the strftime(3) layout of the time that a
+// line of the format "raw" begins with, "" where it begins with none; the other
+// formats know theirs. See [Formats].
+func FormatNamed(name, layout string) (Format, error) {
+	known, ok := map[string]Format{
+		"freeswitch": freeswitch{}, "freeswitch-json": freeswitchJSON{}, "syslog": syslog{}, "asterisk": asterisk{}, "raw": raw{},
+	}[name]
 	switch {
-	case shaped(line, "Aaa d0 00:00:00 "):
-		rest = line[len("Nov 21 07:00:00 "):]
-	case shaped(line, "0000-00-00T00:00:00"):
-		_, after, ok := bytes.Cut(line, []byte(" "))
-		if !ok {
-			return 0
-		}
-		rest = after
-	default:
-		return 0
+	case !ok:
+		return nil, fmt.Errorf("unknown format %q; the formats are: %s", name, strings.Join(Formats(), ", "))
+	case layout == "":
+		return known, nil
+	case name != "raw":
+		return nil, fmt.Errorf("the format %q knows how its time is written; a layout is for the format \"raw\"", name)
 	}
-	_, rest, ok := bytes.Cut(rest, []byte(" ")) // the host
-	if !ok {
-		return 0
-	}
-	tag, rest, ok := bytes.Cut(rest, []byte(" "))
-	if !ok || !bytes.HasSuffix(tag, []byte(":")) {
-		return 0
-	}
-	return len(line) - len(rest)
+	l, err := newLayout(layout)
+	return raw{layout: l}, err
+}
+
+// SpansLines reports whether a record of the format may have several lines.
+func SpansLines(f Format) bool { return !f.singleLine() }
+
+// TellsSession reports whether records of the format tell the program and
+// process that wrote them: those of one belong together.
+func TellsSession(f Format) bool { return f.sessions() }
+
+// Forgeable reports whether a caller who gets a line end into the log can write
+// a whole record, because the program writes its log itself. What goes through a
+// syslog daemon or the journal does not let him, nor does JSON.
+func Forgeable(f Format) bool { return f.forgeable() }
+
+// Stamp returns what tells the time of the record that a line starts, for
+// [Clock.Time], and nil where it starts none.
+func Stamp(f Format, line []byte) []byte {
+	head, _ := f.start(line)
+	return f.finish(head.record(bytes.TrimSuffix(line, []byte("\n")))).Stamp
 }
 
 // shaped reports whether text begins as shape does: 0 stands for a digit, d for
@@ -208,14 +137,4 @@ func shaped(text []byte, shape string) bool {
 		}
 	}
 	return true
-}
-
-// Stamp returns the part of a line that tells the time of the record that it
-// starts, nil where it starts none.
-func Stamp(f Format, line []byte) []byte {
-	head, _ := f.start(line)
-	if head.stampEnd == 0 {
-		return nil
-	}
-	return line[head.stamp:head.stampEnd]
 }

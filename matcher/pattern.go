@@ -18,14 +18,14 @@ type Pattern struct {
 	Kind string // failures of different kinds are counted apart
 
 	regex      *regexp.Regexp
-	host, user int // groups; user is 0 where the pattern has none
+	host, user int // groups; -1 and 0 where the pattern has none
 	needs      prefilter
 	prefixes   func() []prefix // see Near
 }
 
 // A Match is what a pattern found in a record.
 type Match struct {
-	Host netip.Addr // unmapped, without zone
+	Host netip.Addr // unmapped, without zone; not valid where the pattern has none
 	Bits int        // of the prefix that the record names; 0 where it names an address
 	User string     // as the record spells it: hostile text
 
@@ -80,6 +80,17 @@ func expand(regex string) string {
 // error unless unsafe is set: it must be anchored at its start, and at its end
 // too where something of any length stands before the host.
 func Compile(name, kind, regex string, unsafe bool) (*Pattern, error) {
+	return compile(name, kind, regex, unsafe, true)
+}
+
+// CompileSession is Compile for a format that tells sessions, see [TellsSession]:
+// the pattern need not have a host, as another record of the session may name it.
+// It must be anchored at its start all the same.
+func CompileSession(name, kind, regex string, unsafe bool) (*Pattern, error) {
+	return compile(name, kind, regex, unsafe, false)
+}
+
+func compile(name, kind, regex string, unsafe, needHost bool) (*Pattern, error) {
 	expanded := expand(regex)
 	if tag := unknownTag.FindString(expanded); tag != "" {
 		return nil, fmt.Errorf("%s is not known; write <HOST>, <ADDR>, <IP4>, <IP6> or <SUBNET> for the host, and <F-USER>...</F-USER> for the user", tag)
@@ -100,7 +111,7 @@ func Compile(name, kind, regex string, unsafe bool) (*Pattern, error) {
 	if hosts := slices.DeleteFunc(compiled.SubexpNames(), func(name string) bool { return name != "host" }); len(hosts) > 1 {
 		return nil, errors.New("the pattern has more than one <HOST>; write one pattern for each")
 	}
-	if p.host < 0 {
+	if needHost && !p.HasHost() {
 		return nil, errors.New("the pattern has no <HOST>: it cannot tell whom to ban")
 	}
 	if !unsafe {
@@ -113,19 +124,29 @@ func Compile(name, kind, regex string, unsafe bool) (*Pattern, error) {
 	return p, nil
 }
 
+// HasHost reports whether the pattern names the host. A match of one that does
+// not has none.
+func (p *Pattern) HasHost() bool { return p.host >= 0 }
+
 // Match looks for the pattern in the message of a record.
 func (p *Pattern) Match(message []byte) (Match, bool) {
 	if !p.needs.pass(message) {
 		return Match{}, false
 	}
 	at := p.regex.FindSubmatchIndex(message)
-	if at == nil || at[2*p.host] < 0 {
+	if at == nil {
 		return Match{}, false
 	}
-	m := Match{HostAt: [2]int{at[2*p.host], at[2*p.host+1]}}
-	var ok bool
-	if m.Host, m.Bits, ok = parseHost(string(message[m.HostAt[0]:m.HostAt[1]])); !ok {
-		return Match{}, false
+	var m Match
+	if p.HasHost() {
+		if at[2*p.host] < 0 {
+			return Match{}, false
+		}
+		m.HostAt = [2]int{at[2*p.host], at[2*p.host+1]}
+		var ok bool
+		if m.Host, m.Bits, ok = parseHost(string(message[m.HostAt[0]:m.HostAt[1]])); !ok {
+			return Match{}, false
+		}
 	}
 	if p.user > 0 && at[2*p.user] >= 0 {
 		m.UserAt = [2]int{at[2*p.user], at[2*p.user+1]}

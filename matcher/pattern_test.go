@@ -111,6 +111,44 @@ func TestCompile(t *testing.T) {
 	}
 }
 
+// Where a session may name the host, a pattern need not: it has none then, and is
+// held to the other rules.
+func TestCompileSession(t *testing.T) {
+	const regex = `^sshd\[\d+\]: Too many authentication failures for (?:invalid user )?<F-USER>.*</F-USER>$`
+	if _, err := matcher.Compile("p", "failure", regex, true); err == nil || !strings.Contains(err.Error(), "no <HOST>") {
+		t.Errorf("Compile: %v", err)
+	}
+	p, err := matcher.CompileSession("p", "failure", regex, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, ok := p.Match([]byte("sshd[811]: Too many authentication failures for root"))
+	if !ok || p.HasHost() || m.Host.IsValid() || m.HostAt != [2]int{} || m.User != "root" {
+		t.Errorf("%+v, %v", m, ok)
+	}
+	if m, ok := p.Match([]byte("sshd[811]: Accepted password for root")); ok {
+		t.Errorf("%+v", m)
+	}
+	if n, next := p.Near([]byte("sshd[811]: Too few")); n != len("sshd[811]: Too ") || next != "many authentication failures for " {
+		t.Errorf("agrees with %d bytes, then %q", n, next)
+	}
+	p, err = matcher.CompileSession("p", "failure", `^sshd\[\d+\]: Connection closed by <HOST>$`, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m, ok := p.Match([]byte("sshd[811]: Connection closed by 198.51.100.7")); !ok || !p.HasHost() || m.Host.String() != "198.51.100.7" {
+		t.Errorf("%+v, %v", m, ok)
+	}
+	if m, ok := p.Match([]byte("sshd[811]: Connection closed by 198.51.100.777")); ok {
+		t.Errorf("%+v", m)
+	}
+	for _, regex := range []string{`Too many$`, `^.* from <HOST>`, `^<HSOT>$`} {
+		if _, err := matcher.CompileSession("p", "failure", regex, false); err == nil {
+			t.Errorf("%s is accepted", regex)
+		}
+	}
+}
+
 // regexes draws regular expressions over a small alphabet.
 func regexes(depth int) *rapid.Generator[string] {
 	return rapid.Custom(func(t *rapid.T) string {

@@ -5,16 +5,21 @@ import (
 	"errors"
 	"io"
 	"iter"
+	"time"
 )
 
 // A Record is one log event as its source wrote it: one line or several.
 type Record struct {
 	Text    []byte // the whole record, without its last newline
-	Message []byte // the part of Text that patterns are matched against; nil: never matched
-	Stamp   []byte // the part of Text that tells the time; nil where there is none
+	Message []byte // what patterns are matched against, a part of Text unless that is JSON; nil: never matched
+	Stamp   []byte // the time, as [Clock.Time] reads it; nil where there is none
 	Idle    []byte // FreeSWITCH's idle-CPU field without its %; nil where there is none
+	Session []byte // the program and process that wrote it, "sshd[811]"; nil where not told. A part of Text
 	Line    int    // number of its first line in the stream, counted from 1
 	End     int64  // bytes of the stream up to its end, its newline included
+
+	Time   time.Time // when it was written, where the source itself knows; zero: Stamp tells
+	Sealed bool      // the source tells where the record begins and ends: a caller cannot have written one into another
 }
 
 // MaxRecord is how many bytes of a record are kept, 8 MiB. Of a longer one the
@@ -42,6 +47,7 @@ type Framer struct {
 	line    int    // number of the pending record's first line
 	lines   int    // whole lines of the pending record
 	scanned int    // bytes of them
+	carried int    // end of what belongs to the pending record, whatever it looks like
 	judged  bool   // whether the line behind them was found to belong to the pending record
 	seen    int    // bytes of buf that hold no newline but those of whole lines
 	omitted int64  // bytes left out of the pending record
@@ -96,6 +102,9 @@ func (f *Framer) Next() (Record, bool) {
 			return Record{}, false
 		}
 		f.scanned = end
+		if f.lines == 0 {
+			f.carried = f.scanned + f.head.carried
+		}
 		f.lines++
 		f.judged = false
 		if f.format.singleLine() {
@@ -104,8 +113,12 @@ func (f *Framer) Next() (Record, bool) {
 	}
 }
 
-// Torn reports whether what is pending ends within a line.
-func (f *Framer) Torn() bool { return len(f.buf) > 0 && f.buf[len(f.buf)-1] != '\n' }
+// Torn reports whether what is pending ends within a line. A console's colours
+// are none: they end the line before.
+func (f *Framer) Torn() bool {
+	last := f.buf[bytes.LastIndexByte(f.buf, '\n')+1:]
+	return skipColours(last, 0) < len(last)
+}
 
 // Flush returns what is pending as a record, to be called when the writer is
 // known to have finished it: after Next has returned false, and until Flush
@@ -185,6 +198,7 @@ func Records(r io.Reader, format Format) iter.Seq2[Record, error] {
 func (f *Framer) judge(line []byte) (Record, bool) {
 	line = line[:min(len(line), LineStart)] // as much as there may be when it is unfinished
 	head, starts := f.format.start(line)
+	starts = starts && f.scanned >= f.carried
 	if starts && f.scanned > 0 {
 		r := f.take(f.scanned)
 		f.head, f.judged = head, true
@@ -202,18 +216,10 @@ func (f *Framer) judge(line []byte) (Record, bool) {
 // take gives out the first n bytes as a record.
 func (f *Framer) take(n int) Record {
 	text := bytes.TrimSuffix(f.buf[:n:n], []byte("\n"))
-	r := Record{Text: text, Line: f.line, End: f.offset + f.omitted + int64(n)}
-	if f.head.stampEnd > 0 {
-		r.Stamp = text[f.head.stamp:f.head.stampEnd]
-	}
-	if f.head.idleEnd > 0 {
-		r.Idle = text[f.head.idle:f.head.idleEnd]
-	}
-	if f.head.message >= 0 {
-		r.Message = text[f.head.message:]
-	}
+	r := f.format.finish(f.head.record(text))
+	r.Line, r.End = f.line, f.offset+f.omitted+int64(n)
 	f.buf, f.offset, f.line = f.buf[n:], r.End, f.line+f.lines
-	f.head, f.lines, f.scanned, f.judged, f.seen, f.omitted = header{}, 0, 0, false, 0, 0
+	f.head, f.lines, f.scanned, f.carried, f.judged, f.seen, f.omitted = header{}, 0, 0, 0, false, 0, 0
 	return r
 }
 

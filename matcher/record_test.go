@@ -23,7 +23,7 @@ const (
 
 func format(t testing.TB) matcher.Format {
 	t.Helper()
-	f, err := matcher.FormatNamed("freeswitch")
+	f, err := matcher.FormatNamed("freeswitch", "")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,7 +6,6 @@ import (
 	"io"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -131,54 +130,49 @@ func view(j jails.Jail) jailView {
 		if from.Layer == "" { // a part of a pattern that was set with the pattern
 			from = j.Origins[key[:max(strings.LastIndex(key, "."), 0)]]
 		}
-		origin := cmp.Or(from.Layer, "built-in")
-		if from.File != "" {
-			origin = fmt.Sprintf("%s, %s:%d", from.Layer, from.File, from.Line)
-		}
-		v.Keys = append(v.Keys, keyValue{key, value, origin})
+		v.Keys = append(v.Keys, keyValue{key, value, cmp.Or(from.String(), "built-in")})
 	}
 	add("enabled", strconv.FormatBool(j.Enabled))
+	add("dry_run", strconv.FormatBool(j.DryRun))
 	add("format", j.Format)
-	add("findtime", duration(j.FindTime))
+	add("time", cmp.Or(j.Time, "-"))
+	add("findtime", jails.FormatDuration(j.FindTime))
 	add("maxretry", strconv.Itoa(j.MaxRetry))
-	add("bantime", duration(j.BanTime))
+	add("bantime", jails.FormatDuration(j.BanTime))
 	add("distinct", cmp.Or(j.Distinct, "-"))
 	add("ports", ports(j.Ports))
+	add("services", cmp.Or(strings.Join(j.Services, ", "), "-"))
 	add("ipv4_prefix", strconv.Itoa(j.IPv4Prefix))
 	add("ipv6_prefix", strconv.Itoa(j.IPv6Prefix))
-	var files []string
+	add("aggregate", strconv.Itoa(j.Aggregate))
+	add("escalate.factor", strconv.FormatFloat(j.Escalate.Factor, 'f', -1, 64))
+	add("escalate.max", jails.FormatDuration(j.Escalate.Max))
+	add("escalate.forget", jails.FormatDuration(j.Escalate.Forget))
+	add("escalate.all_jails", strconv.FormatBool(j.Escalate.AllJails))
+	var sources []string
 	for _, s := range j.Sources {
+		source := s.String()
 		if s.Preferred {
-			s.File += " (preferred)"
+			source += " (preferred)"
 		}
-		files = append(files, s.File)
+		if s.Optional {
+			source += " (optional)"
+		}
+		if s.Unsafe {
+			source += " (unsafe)"
+		}
+		sources = append(sources, source)
 	}
-	add("source", strings.Join(files, ", "))
+	add("sources_of", cmp.Or(j.SourcesOf, "-"))
+	add("source", strings.Join(sources, ", "))
 	for _, p := range j.Patterns {
 		add("pattern."+p.Name+".enabled", strconv.FormatBool(p.Enabled))
+		add("pattern."+p.Name+".counts", p.Counts)
 		add("pattern."+p.Name+".kind", p.Kind)
 		add("pattern."+p.Name+".unsafe", strconv.FormatBool(p.Unsafe))
 		add("pattern."+p.Name+".regex", p.Regex)
 	}
 	return v
-}
-
-// duration prints a configured duration as it may be written.
-func duration(d time.Duration) string {
-	if d == 0 {
-		return "forever"
-	}
-	var b strings.Builder
-	for _, u := range []struct {
-		name string
-		span time.Duration
-	}{{"w", 7 * 24 * time.Hour}, {"d", 24 * time.Hour}, {"h", time.Hour}, {"m", time.Minute}, {"s", time.Second}} {
-		if n := d / u.span; n > 0 {
-			fmt.Fprintf(&b, "%d%s", n, u.name)
-			d -= n * u.span
-		}
-	}
-	return b.String()
 }
 
 func ports(p jails.Ports) string {

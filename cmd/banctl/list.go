@@ -30,7 +30,8 @@ func (c *cli) list() *cobra.Command {
 		Long: `List the bans in force.
 
 With --json it is an array of objects with unit, jail, since, until (null: for
-ever), failures, packets (dropped so far) and origin ("jail" or "manual").` + "\n" + exitCodes,
+ever), failures, packets (dropped so far), origin ("jail", "network": so many of its
+units were banned, or "manual"), and dry_run where it is not enforced.` + "\n" + exitCodes,
 		Example: `  banctl list
   banctl list --jail freeswitch --sort packets
   banctl list --json | jq -r '.[].unit'`,
@@ -86,8 +87,12 @@ func (c *cli) knows(cmd *cobra.Command, jail string) error {
 func banRows(bans []control.Ban) [][]string {
 	rows := [][]string{{"UNIT", "JAIL", "SINCE", "LEFT", "FAILURES", "PACKETS", "ORIGIN"}}
 	for _, b := range bans {
+		origin := b.Origin
+		if b.DryRun {
+			origin += ", dry run: not enforced"
+		}
 		rows = append(rows, []string{b.Unit.String(), b.Jail, local(b.Since), left(b.Until),
-			strconv.Itoa(b.Failures), number(b.Packets), b.Origin})
+			strconv.Itoa(b.Failures), number(b.Packets), origin})
 	}
 	return rows
 }

@@ -98,14 +98,14 @@ func newRoot() *cobra.Command {
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.CompletionOptions.DisableDefaultCmd = true
 	flags := root.PersistentFlags()
 	flags.StringVar(&c.socket, "socket", config.Socket, "control socket of the daemon")
 	flags.StringVar(&c.config, "config", config.Dir, "directory of band.toml and jails.d")
 	flags.BoolVar(&c.json, "json", false, "print JSON, for programs")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return invalid{seeHelp(cmd, err)} })
 	for _, command := range []*cobra.Command{
-		c.status(), c.list(), c.show(), c.ban(), c.unban(), c.jails(), c.check(), c.test(), c.replay(), c.version(),
+		c.status(), c.doctor(), c.list(), c.show(), c.watch(), c.ban(), c.unban(), c.allow(), c.reload(),
+		c.jails(), c.check(), c.test(), c.replay(), c.version(),
 	} {
 		root.AddCommand(command)
 	}
@@ -139,6 +139,8 @@ func (c *cli) daemon() *control.Client { return control.NewClient(c.socket) }
 // reach explains why the daemon cannot be reached.
 func (c *cli) reach(err error) error {
 	switch {
+	case err == nil:
+		return nil
 	case !errors.Is(err, control.ErrUnreachable):
 		return err
 	case errors.Is(err, syscall.EACCES):

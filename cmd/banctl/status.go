@@ -42,7 +42,11 @@ The exit status is 0 whenever the daemon answered, whatever it answered.` + "\n"
 
 			rows := [][]string{{"JAIL", "RECORDS", "FAILURES", "EXEMPT", "BANNED", "IN FORCE", "DROPPED", "LAST MATCH"}}
 			for _, j := range s.Jails {
-				rows = append(rows, []string{j.Name, number(j.Records), number(j.Failures), number(j.Exempt),
+				name := j.Name
+				if j.DryRun {
+					name += " (dry run)"
+				}
+				rows = append(rows, []string{name, number(j.Records), number(j.Failures), number(j.Exempt),
 					number(j.Banned), strconv.Itoa(j.Bans), number(j.Dropped), ago(j.LastMatch)})
 			}
 			table(w, rows)
@@ -55,10 +59,7 @@ The exit status is 0 whenever the daemon answered, whatever it answered.` + "\n"
 			if len(s.Findings) > 0 {
 				fmt.Fprintln(w, "\nWhat weakens the protection:")
 			}
-			for _, f := range s.Findings {
-				fmt.Fprintf(w, "  %s: %s\n", f.Severity, strings.TrimSpace(about(f)+printable(f.Text)))
-				fmt.Fprintf(w, "    -> %s\n", printable(f.Remedy))
-			}
+			printFindings(w, s.Findings)
 			return nil
 		},
 	}
@@ -102,19 +103,6 @@ func verdict(s control.Status) (lines []string) {
 		lines = append(lines, "not yet: "+strings.Join(waiting, ", ")+" (no source exists)")
 	}
 	return lines
-}
-
-// about names what a finding is about, where it is about one thing.
-func about(f doctor.Finding) string {
-	switch {
-	case f.Kind == doctor.JailRefused || f.Kind == doctor.ConfigRefused:
-		return "" // the text names file and line
-	case f.Source != "":
-		return f.Source + ": "
-	case f.Jail != "":
-		return "jail " + f.Jail + ": "
-	}
-	return ""
 }
 
 func number(n uint64) string { return strconv.FormatUint(n, 10) }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	"band/internal/replay"
 	"band/jails"
 	"band/matcher"
+	"band/store"
 )
 
 func (c *cli) test() *cobra.Command {
@@ -51,14 +53,14 @@ When nothing matched the exit status is 1.` + "\n" + exitCodes,
 				show = t.json
 			}
 			matched := false
-			for r, err := range matcher.Records(log, t.format) {
+			for r, err := range replay.Records(cmd.Context(), t.jail, log) {
 				if err != nil {
 					return invalid{fmt.Errorf("read %s: %w", args[1], err)}
 				}
 				t.number++
-				pattern, m, ok := t.jail.Match(r)
-				matched = matched || ok
-				if err := show(cmd.OutOrStdout(), r, pattern, m, ok); err != nil {
+				found := t.judge(r)
+				matched = matched || len(found.failures) > 0
+				if err := show(cmd.OutOrStdout(), found); err != nil {
 					return err
 				}
 			}
@@ -75,11 +77,35 @@ When nothing matched the exit status is 1.` + "\n" + exitCodes,
 
 // tester shows what a jail makes of records.
 type tester struct {
-	jail   *pipeline.Jail
-	format matcher.Format
-	clock  *matcher.Clock
-	number int // of the record
-	marks  marks
+	jail     *pipeline.Jail
+	clock    *matcher.Clock
+	sessions pipeline.Sessions
+	number   int // of the record
+	marks    marks
+}
+
+// found is what a jail makes of a record.
+type found struct {
+	matcher.Record
+	at       *time.Time // nil where it is not known
+	pattern  *matcher.Pattern
+	match    matcher.Match
+	failures []*store.Failure
+}
+
+func (t *tester) judge(r matcher.Record) found {
+	f := found{Record: r}
+	if at, dated := t.clock.Time(r.Stamp); !r.Time.IsZero() {
+		f.at = &r.Time
+	} else if dated {
+		f.at = &at
+	}
+	var at time.Time
+	if f.at != nil {
+		at = *f.at
+	}
+	f.pattern, f.match, f.failures = t.jail.Failures(&t.sessions, r, at)
+	return f
 }
 
 // marks enclose what was taken for host and user.
@@ -91,9 +117,6 @@ func newTester(j jails.Jail) (*tester, error) {
 		t.marks = marks{"\x1b[1;31m", "\x1b[1;34m", "\x1b[0m"}
 	}
 	var err error
-	if t.format, err = matcher.FormatNamed(j.Format); err != nil {
-		return nil, err
-	}
 	if t.jail, err = pipeline.NewJail(j); err != nil {
 		return nil, err
 	}
@@ -111,13 +134,11 @@ type testView struct {
 	Time    *time.Time `json:"time"`
 }
 
-func (t *tester) json(w io.Writer, r matcher.Record, p *matcher.Pattern, m matcher.Match, ok bool) error {
-	v := testView{Record: t.number, Line: r.Line, Match: ok}
-	if at, dated := t.clock.Time(r.Stamp); dated {
-		v.Time = &at
-	}
-	if ok {
-		v.Pattern, v.Host, v.User = p.Name, m.Host.String(), m.User
+func (t *tester) json(w io.Writer, f found) error {
+	v := testView{Record: t.number, Line: f.Line, Match: len(f.failures) > 0, Time: f.at}
+	if v.Match {
+		last := f.failures[len(f.failures)-1]
+		v.Pattern, v.Host, v.User = last.Pattern, last.Host.String(), last.User
 	}
 	raw, err := json.Marshal(v)
 	if err != nil {
@@ -127,22 +148,28 @@ func (t *tester) json(w io.Writer, r matcher.Record, p *matcher.Pattern, m match
 	return err
 }
 
-func (t *tester) text(w io.Writer, r matcher.Record, p *matcher.Pattern, m matcher.Match, ok bool) error {
-	where := fmt.Sprintf("record %d, line %d", t.number, r.Line)
-	if ok {
-		_, err := fmt.Fprintf(w, "%s: %s, host %s, user %s\n    %s\n", where, p.Name, m.Host, printable(cmp.Or(m.User, "-")), t.marked(r, m))
-		return err
+func (t *tester) text(w io.Writer, f found) error {
+	where := fmt.Sprintf("record %d", t.number)
+	if f.Line > 0 {
+		where += fmt.Sprintf(", line %d", f.Line)
 	}
-	why := ""
+	what := ""
 	switch {
-	case r.Message == nil && r.Stamp != nil, r.Message == nil && len(r.Text) > 36 && strings.Count(string(r.Text[:36]), "-") == 4:
-		why = "a session's record, never matched"
-	case r.Message == nil:
-		why = "not the start of a record of this format"
+	case len(f.failures) > 0:
+		last := f.failures[len(f.failures)-1]
+		what = fmt.Sprintf("%s, host %s, user %s\n    %s", last.Pattern, last.Host, printable(cmp.Or(last.User, "-")), t.marked(f.Record, f.match))
+	case f.pattern != nil && !f.match.Host.IsValid():
+		what = f.pattern.Name + ", no failure until its session names a host\n    " + t.marked(f.Record, f.match)
+	case f.pattern != nil:
+		what = f.pattern.Name + ", no failure: it tells of its session\n    " + t.marked(f.Record, f.match)
+	case f.Message == nil && (f.Stamp != nil || len(f.Text) > 36 && strings.Count(string(f.Text[:36]), "-") == 4):
+		what = "no match: a session's record, never matched"
+	case f.Message == nil:
+		what = "no match: not the start of a record of this format"
 	default:
-		why = t.nearest(r.Message)
+		what = "no match: " + t.nearest(f.Message)
 	}
-	_, err := fmt.Fprintf(w, "%s: no match: %s\n", where, why)
+	_, err := fmt.Fprintf(w, "%s: %s\n", where, what)
 	return err
 }
 
@@ -156,18 +183,21 @@ func (t *tester) nearest(message []byte) string {
 	return fmt.Sprintf("%s agrees with %s, then expects %q, and finds %q", best, plural(at, "byte", "bytes"), expected, text)
 }
 
-// marked returns the message with host and user marked.
+// marked returns the message with host and user marked, where they are in it.
 func (t *tester) marked(r matcher.Record, m matcher.Match) string {
 	text := func(from, to int) string { return printable(string(r.Message[from:to])) }
-	first, second := m.UserAt, m.HostAt
-	opening, closing := t.marks.user, t.marks.host
-	if second[0] < first[0] {
-		first, second = second, first
-		opening, closing = closing, opening
+	type mark struct {
+		at      [2]int
+		opening string
 	}
-	out := text(0, first[0])
-	if first[1] > first[0] {
-		out += opening + text(first[0], first[1]) + t.marks.end
+	marks := []mark{{m.UserAt, t.marks.user}, {m.HostAt, t.marks.host}}
+	slices.SortFunc(marks, func(a, b mark) int { return a.at[0] - b.at[0] })
+	out, end := "", 0
+	for _, mark := range marks {
+		if mark.at[1] > mark.at[0] {
+			out += text(end, mark.at[0]) + mark.opening + text(mark.at[0], mark.at[1]) + t.marks.end
+			end = mark.at[1]
+		}
 	}
-	return out + text(first[1], second[0]) + closing + text(second[0], second[1]) + t.marks.end + text(second[1], len(r.Message))
+	return out + text(end, len(r.Message))
 }

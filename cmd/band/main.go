@@ -128,7 +128,7 @@ func run(o options, log *slog.Logger) error {
 	}
 	log.Info("band starts", "version", version.String(), "pid", os.Getpid())
 	d, err := daemon.New(daemon.Config{
-		Jails:      config.Load(o.config),
+		Load:       func() *jails.Config { return config.Load(o.config) },
 		StateDir:   o.state,
 		Socket:     o.socket,
 		Version:    version.String(),

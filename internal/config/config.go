@@ -28,7 +28,7 @@ func LoadFS(fsys fs.FS, dir string) *jails.Config { return jails.Parse(fsys, dir
 // Only returns the configuration with the named jails alone, enabled, sorted and
 // each once. A jail that does not exist, or whose file is refused, is an error.
 func Only(c *jails.Config, names ...string) (*jails.Config, error) {
-	only := &jails.Config{Allow: c.Allow}
+	only := &jails.Config{Allow: c.Allow, FreeSWITCH: c.FreeSWITCH}
 	names = slices.Sorted(slices.Values(names))
 	for _, name := range slices.Compact(names) {
 		for _, p := range c.Problems {
@@ -50,12 +50,22 @@ func Only(c *jails.Config, names ...string) (*jails.Config, error) {
 // checker lets the matcher judge what the jail files say.
 type checker struct{}
 
-func (checker) Format(name string) error {
-	_, err := matcher.FormatNamed(name)
+func (checker) Format(name, layout string) error {
+	_, err := matcher.FormatNamed(name, layout)
 	return err
 }
 
-func (checker) Pattern(_ string, p jails.Pattern) error {
-	_, err := matcher.Compile(p.Name, p.Kind, p.Regex, p.Unsafe)
+func (checker) Pattern(format string, p jails.Pattern) error {
+	f, err := matcher.FormatNamed(format, "")
+	if err != nil {
+		return err
+	}
+	compile := matcher.Compile
+	if matcher.TellsSession(f) {
+		compile = matcher.CompileSession
+	} else if p.Counts == "another-user" {
+		return fmt.Errorf("counts = \"another-user\" is for records that tell their session; those of the format %q do not", format)
+	}
+	_, err = compile(p.Name, p.Kind, p.Regex, p.Unsafe)
 	return err
 }

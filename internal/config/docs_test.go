@@ -17,12 +17,12 @@ func TestDocumentedKeys(t *testing.T) {
 	for _, k := range jails.Keys() {
 		name := "`" + k.Name + "`"
 		switch k.Table {
-		case jails.SourceTable, jails.PatternTable:
+		case jails.SourceTable, jails.PatternTable, jails.EscalateTable:
 			name = "`" + k.Table + "` " + name
 		case jails.PortsTable:
 			continue // shown with the key ports
 		}
-		if k.Name == "source" || k.Name == "pattern" || k.Table == jails.BandTable && k.Name != "allow" {
+		if k.Name == "source" || k.Name == "pattern" || k.Name == "escalate" || k.Table == jails.BandTable && k.Doc == "Default of all jails." {
 			continue // shown with their own keys, and with those of a jail
 		}
 		row := "| " + name + " | required |"

@@ -33,13 +33,14 @@ type JailStatus struct {
 	Bans      int        `json:"bans"`     // in force
 	Dropped   uint64     `json:"dropped"`  // packets
 	LastMatch *time.Time `json:"last_match"`
+	DryRun    bool       `json:"dry_run"` // its bans are not enforced
 }
 
 // SourceStatus is how far one source has been read.
 type SourceStatus struct {
 	Name       string     `json:"name"`
 	Jails      []string   `json:"jails"`
-	State      string     `json:"state"` // "catching up", "following", "missing" or "unreadable"
+	State      string     `json:"state"` // "opening", "catching up", "following", "missing" or "unreadable"
 	Records    uint64     `json:"records"`
 	LastRecord *time.Time `json:"last_record"` // the time that the last record tells
 }
@@ -52,7 +53,9 @@ type Ban struct {
 	Until    *time.Time `json:"until"` // null: for ever
 	Failures int        `json:"failures"`
 	Packets  uint64     `json:"packets"`
-	Origin   string     `json:"origin"`
+	Origin   string     `json:"origin"` // "jail", "network" or "manual"
+	// DryRun says that it was decided and is not enforced.
+	DryRun bool `json:"dry_run,omitempty"`
 	// Reason is what was said when it was banned by hand; only an Explanation
 	// tells it.
 	Reason string `json:"reason,omitempty"`
@@ -159,6 +162,72 @@ type Changed struct {
 	Warning string `json:"warning"`
 }
 
+// Allowed is an entry of the allowlist.
+type Allowed struct {
+	Entry    string     `json:"entry"`  // an address, a prefix, a host name or the path of a file
+	Origin   string     `json:"origin"` // "band.toml", "banctl" or "freeswitch"
+	Note     string     `json:"note"`   // why it is there, where that was said
+	Until    *time.Time `json:"until"`  // null: for ever
+	Prefixes []Unit     `json:"prefixes"`
+	Error    string     `json:"error"` // why a host name or file could not be read the last time
+}
+
+// AllowRequest asks to put entries on the allowlist.
+type AllowRequest struct {
+	Entries []string      `json:"entries"` // addresses, prefixes and host names
+	For     time.Duration `json:"for"`     // 0: for ever
+	Reason  string        `json:"reason"`
+}
+
+// DisallowRequest asks to take entries off the allowlist that were put on it at
+// run time.
+type DisallowRequest struct {
+	Entries []string `json:"entries"`
+}
+
+// AllowChanged lists the entries that an AllowRequest or DisallowRequest changed.
+type AllowChanged struct {
+	Entries []string `json:"entries"`
+	Warning string   `json:"warning"` // what the operator must know although it was done
+}
+
+// Reloaded says what a reload changed. Where there are problems it changed
+// nothing.
+type Reloaded struct {
+	Problems []string `json:"problems"`
+	Jails    []string `json:"jails"` // the enabled jails now
+	Added    []string `json:"added"`
+	Removed  []string `json:"removed"`
+	Changed  []string `json:"changed"`
+}
+
+// The kinds of events.
+const (
+	EventFailure     = "failure"
+	EventBan         = "ban"
+	EventUnban       = "unban"
+	EventAllow       = "allow"
+	EventDisallow    = "disallow"
+	EventFinding     = "finding"
+	EventFindingOver = "finding over"
+	EventReload      = "reload"
+	EventMissed      = "missed" // events were left out, because they were not read fast enough
+)
+
+// Event is something that happened.
+type Event struct {
+	Time   time.Time  `json:"time"`
+	Event  string     `json:"event"`
+	Jail   string     `json:"jail,omitempty"`
+	Unit   *Unit      `json:"unit,omitempty"`
+	Host   netip.Addr `json:"host,omitzero"`
+	User   string     `json:"user,omitempty"`
+	Until  *time.Time `json:"until,omitempty"` // of a ban; none: for ever
+	DryRun bool       `json:"dry_run,omitempty"`
+	Source string     `json:"source,omitempty"` // what a finding is about
+	Text   string     `json:"text,omitempty"`
+}
+
 // ErrRefused is what a Backend wraps when it refuses to do what it could do.
 var ErrRefused = errors.New("refused")
 
@@ -170,4 +239,11 @@ type Backend interface {
 	Explain(ctx context.Context, unit Unit) (Explanation, error)
 	Ban(ctx context.Context, r BanRequest) (Changed, error)
 	Unban(ctx context.Context, r UnbanRequest) (Changed, error)
+	Allowlist(ctx context.Context) ([]Allowed, error)
+	Allow(ctx context.Context, r AllowRequest) (AllowChanged, error)
+	Disallow(ctx context.Context, r DisallowRequest) (AllowChanged, error)
+	Reload(ctx context.Context) (Reloaded, error)
+	// Watch calls see with what happens from now on, until ctx ends or see
+	// returns an error, and returns that.
+	Watch(ctx context.Context, see func(Event) error) error
 }

@@ -57,6 +57,70 @@ func (c *Client) Unban(ctx context.Context, r UnbanRequest) (done Changed, err e
 	return done, c.do(ctx, http.MethodPost, "/v1/unban", r, &done)
 }
 
+// Allowlist asks for the entries of the allowlist.
+func (c *Client) Allowlist(ctx context.Context) (entries []Allowed, err error) {
+	return entries, c.do(ctx, http.MethodGet, "/v1/allow", nil, &entries)
+}
+
+// Allow puts entries on the allowlist. It returns when the kernel and the disk
+// know it.
+func (c *Client) Allow(ctx context.Context, r AllowRequest) (done AllowChanged, err error) {
+	return done, c.do(ctx, http.MethodPost, "/v1/allow", r, &done)
+}
+
+// Disallow takes entries off the allowlist. It returns when the kernel and the
+// disk know it.
+func (c *Client) Disallow(ctx context.Context, r DisallowRequest) (done AllowChanged, err error) {
+	return done, c.do(ctx, http.MethodPost, "/v1/disallow", r, &done)
+}
+
+// Reload asks the daemon to read its configuration again.
+func (c *Client) Reload(ctx context.Context) (done Reloaded, err error) {
+	return done, c.do(ctx, http.MethodPost, "/v1/reload", nil, &done)
+}
+
+// Watch calls see with what happens from now on, until ctx ends, the daemon
+// stops, which is no error, or see returns an error. Begun is called once, when
+// nothing that happens from then on is missed.
+func (c *Client) Watch(ctx context.Context, begun func(), see func(Event) error) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://band/v1/watch", nil)
+	if err != nil {
+		return fmt.Errorf("write the request: %w", err)
+	}
+	endless := *c.http
+	endless.Timeout = 0
+	response, err := endless.Do(request)
+	if err != nil {
+		return unreachable(err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("the daemon answered %s", response.Status)
+	}
+	begun()
+	events := json.NewDecoder(response.Body)
+	for {
+		var e Event
+		switch err := events.Decode(&e); {
+		case ctx.Err() != nil, errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+			return nil
+		case err != nil:
+			return fmt.Errorf("read the answer: %w", err)
+		}
+		if err := see(e); err != nil {
+			return err
+		}
+	}
+}
+
+// unreachable is the error of a request that got no answer.
+func unreachable(err error) error {
+	if urlErr := (*url.Error)(nil); errors.As(err, &urlErr) {
+		err = urlErr.Err // without the made-up URL
+	}
+	return fmt.Errorf("%w: %w", ErrUnreachable, err)
+}
+
 // do asks and reads the answer. An error wraps [ErrUnreachable] or
 // [ErrRefused], or is the daemon's own text.
 func (c *Client) do(ctx context.Context, method, path string, ask, answer any) error {
@@ -74,10 +138,7 @@ func (c *Client) do(ctx context.Context, method, path string, ask, answer any) e
 	}
 	response, err := c.http.Do(request)
 	if err != nil {
-		if urlErr := (*url.Error)(nil); errors.As(err, &urlErr) {
-			err = urlErr.Err // without the made-up URL
-		}
-		return fmt.Errorf("%w: %w", ErrUnreachable, err)
+		return unreachable(err)
 	}
 	defer response.Body.Close()
 	if response.StatusCode == http.StatusOK {

@@ -123,25 +123,48 @@ func handler(b Backend) http.Handler {
 		explanation, err := b.Explain(r.Context(), unit)
 		answer(w, explanation, err)
 	})
-	mux.HandleFunc("POST /v1/ban", func(w http.ResponseWriter, r *http.Request) {
-		var request BanRequest
-		if err := decode(w, r, &request); err != nil {
-			answer(w, nil, err)
-			return
-		}
-		changed, err := b.Ban(r.Context(), request)
-		answer(w, changed, err)
+	mux.HandleFunc("GET /v1/allow", func(w http.ResponseWriter, r *http.Request) {
+		allowed, err := b.Allowlist(r.Context())
+		answer(w, allowed, err)
 	})
-	mux.HandleFunc("POST /v1/unban", func(w http.ResponseWriter, r *http.Request) {
-		var request UnbanRequest
-		if err := decode(w, r, &request); err != nil {
-			answer(w, nil, err)
+	mux.HandleFunc("POST /v1/ban", order(b.Ban))
+	mux.HandleFunc("POST /v1/unban", order(b.Unban))
+	mux.HandleFunc("POST /v1/allow", order(b.Allow))
+	mux.HandleFunc("POST /v1/disallow", order(b.Disallow))
+	mux.HandleFunc("POST /v1/reload", func(w http.ResponseWriter, r *http.Request) {
+		reloaded, err := b.Reload(r.Context())
+		answer(w, reloaded, err)
+	})
+	mux.HandleFunc("GET /v1/watch", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/x-ndjson")
+		out := http.NewResponseController(w)
+		// The flush tells the one who asks that it begins. The time in which a
+		// request must be read would end the answer too.
+		if errors.Join(out.SetReadDeadline(time.Time{}), out.Flush()) != nil {
 			return
 		}
-		changed, err := b.Unban(r.Context(), request)
-		answer(w, changed, err)
+		events := json.NewEncoder(w)
+		b.Watch(r.Context(), func(e Event) error { // the error of one who hung up
+			return errors.Join(out.SetWriteDeadline(time.Now().Add(watchPatience)), events.Encode(e), out.Flush())
+		})
 	})
 	return mux
+}
+
+// watchPatience is how long one who watches may take to read an event.
+const watchPatience = 10 * time.Second
+
+// order handles requests that carry a body.
+func order[Request, Answer any](do func(context.Context, Request) (Answer, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		var request Request
+		if err := decode(w, r, &request); err != nil {
+			answer(w, nil, err)
+			return
+		}
+		done, err := do(r.Context(), request)
+		answer(w, done, err)
+	}
 }
 
 // badRequest is an error of the one who asked.

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"band/banner"
+	"band/internal/allowlist"
 	"band/internal/control"
 	"band/internal/doctor"
 	"band/internal/local"
@@ -31,7 +32,7 @@ const (
 
 // Config is what a Daemon needs.
 type Config struct {
-	Jails    *jails.Config
+	Load     func() *jails.Config // reads the configuration, at the start and for a reload
 	StateDir string
 	Socket   string // path of the control socket
 	Version  string
@@ -45,27 +46,40 @@ type Config struct {
 	Alive      func()
 	AliveEvery time.Duration
 
-	Hangups <-chan os.Signal // SIGHUP, by which others reload
+	Hangups <-chan os.Signal // each reloads the configuration
 }
 
 // A Daemon protects this machine while it runs.
 type Daemon struct {
 	Config
-	log     *slog.Logger
-	started time.Time
-	board   *doctor.Board
-	store   *store.Store
-	banner  *banner.Banner
-	sources []*following
-	asks    chan func() // to be run by the deciding goroutine
+	log      *slog.Logger
+	started  time.Time
+	board    *doctor.Board
+	store    *store.Store
+	banner   *banner.Banner
+	allow    *allowlist.List
+	watchers watchers
+	asks     chan func()   // to be run by the deciding goroutine
+	lookNow  chan struct{} // makes watchSurroundings look
+	running  running
 
 	// preferredRead is closed when the preferred sources have been caught up
 	// with: only then can be told what of the others counts.
 	preferredRead chan struct{}
 
-	// Of the deciding goroutine alone.
+	// Of the deciding goroutine alone, once it runs.
+	Jails    *jails.Config // in force
 	pipeline *pipeline.Pipeline
-	settled  bool // every source has been caught up with
+	sources  []*following
+	gateways []allowlist.Item // of FreeSWITCH
+	settled  bool             // every source has been caught up with
+}
+
+// running is what inputs run in.
+type running struct {
+	ctx     context.Context
+	group   *errgroup.Group
+	batches chan source.Batch
 }
 
 // New reads the state and prepares everything; nothing is touched outside the
@@ -74,7 +88,8 @@ func New(c Config) (*Daemon, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	p, err := pipeline.New(c.Jails)
+	config := c.Load()
+	p, err := pipeline.New(config)
 	if err != nil {
 		return nil, err
 	}
@@ -83,33 +98,36 @@ func New(c Config) (*Daemon, error) {
 		log:      c.Log,
 		started:  c.Now(),
 		board:    doctor.NewBoard(c.Log, c.Now),
-		pipeline: p,
 		asks:     make(chan func()),
+		lookNow:  make(chan struct{}, 1),
+		Jails:    config,
+		pipeline: p,
 
 		preferredRead: make(chan struct{}),
 	}
-	for _, p := range c.Jails.Problems {
+	d.board.Changed = d.finding
+	for _, p := range config.Problems {
 		d.board.Raise(refused(p))
 	}
-	if len(p.Jails) == 0 {
-		d.board.Raise(doctor.Finding{
-			Kind: doctor.NoJail, Severity: doctor.Error,
-			Text:   "no jail is enabled: nothing is protected",
-			Remedy: "enable one in jails.d",
-		})
-	}
+	d.examineJails()
 	if err := d.readLocal(); err != nil {
 		return nil, err
 	}
 	if err := d.openStore(); err != nil {
 		return nil, err
 	}
-	if _, err := d.findSources(false); err != nil {
+	if _, err := d.findFiles(false); err != nil {
 		return nil, errors.Join(err, d.store.Close())
 	}
+	if _, err := d.findJournal(); err != nil {
+		return nil, errors.Join(err, d.store.Close())
+	}
+	d.allow = allowlist.New(allowlist.Config{Log: c.Log, Board: d.board, Now: c.Now, Known: p.Resolved()})
+	d.allow.Set(d.allowItems())
 	d.banner = banner.New(banner.Config{
-		Groups: d.groups(), Allow: c.Jails.Allow, Log: c.Log, Now: c.Now, Observer: kernelObserver{d.board},
+		Groups: d.groups(), Allow: d.allowed(), Log: c.Log, Now: c.Now, Observer: kernelObserver{d.board},
 	})
+	d.takeAllow()
 	d.banner.Change(d.desired())
 	return d, nil
 }
@@ -135,20 +153,22 @@ func (d *Daemon) Run(ctx context.Context) (err error) {
 	defer stopAbove()
 	context.AfterFunc(below, stopAbove) // where a sink fails
 
-	batches := make(chan source.Batch)
 	tasks, above := errgroup.WithContext(above)
-	open := func(sources []*following) {
-		for _, s := range sources {
-			tasks.Go(func() error { return s.file.Run(above, batches) })
+	d.running = running{above, tasks, make(chan source.Batch)}
+	ready := []<-chan struct{}{d.banner.Ready()}
+	started := make(map[*input]bool)
+	for _, s := range d.sources {
+		if !started[s.input] {
+			started[s.input] = true
+			d.start(s.input)
+			ready = append(ready, s.input.Ready())
 		}
 	}
-	open(d.sources)
-	ready := []<-chan struct{}{d.banner.Ready()}
-	for _, s := range d.sources {
-		ready = append(ready, s.file.Ready())
-	}
 	tasks.Go(func() error { return d.announce(above, ready) })
-	tasks.Go(func() error { return d.decide(above, batches, open) })
+	tasks.Go(func() error { return d.decide(above) })
+	tasks.Go(func() error { d.allow.Run(above); return nil })
+	tasks.Go(func() error { return d.watchSurroundings(above) })
+	tasks.Go(func() error { return d.reloadOnHangup(above) })
 	tasks.Go(func() error { return control.Serve(above, listener, d, d.log) })
 
 	err = tasks.Wait()
@@ -165,7 +185,7 @@ func (d *Daemon) announce(ctx context.Context, ready []<-chan struct{}) error {
 			return nil
 		}
 	}
-	d.log.Info("ready", "jails", d.pipeline.Names())
+	d.log.Info("ready")
 	if d.Ready != nil {
 		d.Ready()
 	}
@@ -173,7 +193,7 @@ func (d *Daemon) announce(ctx context.Context, ready []<-chan struct{}) error {
 }
 
 // decide is the one goroutine that takes records, asks and ticks in turn.
-func (d *Daemon) decide(ctx context.Context, batches <-chan source.Batch, open func([]*following)) error {
+func (d *Daemon) decide(ctx context.Context) error {
 	every := lookAround
 	if d.AliveEvery > 0 {
 		every = min(every, d.AliveEvery)
@@ -187,23 +207,25 @@ func (d *Daemon) decide(ctx context.Context, batches <-chan source.Batch, open f
 		select {
 		case <-ctx.Done():
 			return nil
-		case b := <-batches:
+		case b := <-d.running.batches:
 			d.take(b)
 		case ask := <-d.asks:
 			ask()
 		case <-d.store.WantsSnapshot():
 			d.snapshot()
-		case <-d.Hangups:
-			d.log.Warn("SIGHUP changes nothing: restart band, which leaves no gap, to read the configuration again")
+		case <-d.allow.Changes():
+			d.takeAllow()
 		case <-look.C:
 			if d.Alive != nil {
 				d.Alive()
 			}
-			added, err := d.findSources(true)
+			added, err := d.findFiles(true)
 			if err != nil {
 				return err
 			}
-			open(added)
+			for _, in := range added {
+				d.start(in)
+			}
 		case <-clean.C:
 			d.keepHouse()
 		}
@@ -213,15 +235,21 @@ func (d *Daemon) decide(ctx context.Context, batches <-chan source.Batch, open f
 // take decides on a batch.
 func (d *Daemon) take(b source.Batch) {
 	s := d.source(b.Source)
+	if s == nil {
+		return // it is not asked for any more; what it read is not lost, its position did not move
+	}
 	decision := d.pipeline.Take(s.Source, b.Records, b.Cursor, d.Now())
 	d.carryOut(decision)
 	if decision.Doubtful > 0 {
 		d.board.Raise(forged(s.Name, decision.Doubtful))
 	}
+	for _, host := range decision.Exempt {
+		d.board.Raise(exempt(s.Name, host, d.pipeline.Exempt(host)))
+	}
 	d.watchClock(s)
 	if b.CaughtUp && !s.caughtUp {
 		s.caughtUp, s.Live = true, true
-		if s.file.State() == source.Open {
+		if s.input.State() == source.Open {
 			d.log.Info("source caught up", "source", s.Name, "records", s.Records)
 		}
 		d.settle()
@@ -239,6 +267,9 @@ func (d *Daemon) carryOut(decision pipeline.Decision) {
 	}
 	for _, b := range decision.Bans {
 		text := "ban"
+		if b.DryRun {
+			text = "ban, in a dry run: not enforced"
+		}
 		if !b.Until.IsZero() && !b.Until.After(now) {
 			text = "ban is over already, not enforced"
 		}
@@ -247,6 +278,40 @@ func (d *Daemon) carryOut(decision pipeline.Decision) {
 			attrs = append(attrs, "until", b.Until)
 		}
 		d.log.Info(text, attrs...)
+	}
+	d.tell(decision, now)
+}
+
+// tell tells those who watch of a decision.
+func (d *Daemon) tell(decision pipeline.Decision, now time.Time) {
+	if !d.watchers.any() {
+		return
+	}
+	for _, e := range decision.Batch.Events {
+		switch {
+		case e.Failure != nil:
+			f := e.Failure
+			d.watchers.tell(control.Event{Time: f.Time, Event: control.EventFailure, Jail: f.Jail, Unit: &control.Unit{Prefix: f.Unit}, Host: f.Host, User: f.User, Text: f.Record})
+		case e.Ban != nil:
+			b := e.Ban
+			d.watchers.tell(control.Event{Time: now, Event: control.EventBan, Jail: b.Jail, Unit: &control.Unit{Prefix: b.Unit}, Until: optional(b.Until), DryRun: b.DryRun, Text: b.Reason})
+		case e.Lift != nil:
+			d.watchers.tell(control.Event{Time: now, Event: control.EventUnban, Jail: e.Lift.Jail, Unit: &control.Unit{Prefix: e.Lift.Unit}})
+		}
+	}
+}
+
+// reloadOnHangup reloads for each hangup.
+func (d *Daemon) reloadOnHangup(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-d.Hangups:
+		}
+		if _, err := d.Reload(ctx); err != nil {
+			d.log.Error("the configuration was not reloaded", "error", err)
+		}
 	}
 }
 
@@ -297,6 +362,10 @@ func (d *Daemon) keepHouse() {
 	}
 	for _, name := range d.pipeline.Names() {
 		d.watchPreferred(d.pipeline.Jails[name])
+		d.watchMatches(d.pipeline.Jails[name])
+	}
+	for _, s := range d.sources {
+		d.watchSilence(s)
 	}
 	if _, n := d.pipeline.Units(); n > 0 {
 		d.board.Raise(doctor.Finding{

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -42,7 +43,7 @@ func (d *Daemon) watchPreferred(j *pipeline.Jail) {
 		return
 	}
 	for _, s := range d.sources {
-		if s.preferred && slices.Contains(s.Jails(), j.Name) && s.file.State() == source.Open {
+		if s.preferred && slices.Contains(s.Jails(), j.Name) && s.input.State() == source.Open {
 			d.board.Raise(doctor.Finding{
 				Kind: doctor.PreferredSilent, Severity: doctor.Warning, Jail: j.Name,
 				Text:   fmt.Sprintf("failures show up in other logs and none in %s, which should have them: the others count again", s.Name),
@@ -80,11 +81,20 @@ func forged(source string, n int) doctor.Finding {
 	}
 }
 
+// exempt is the finding that a failure makes whose host is never counted.
+func exempt(source string, host netip.Addr, why string) doctor.Finding {
+	return doctor.Finding{
+		Kind: doctor.ExemptFailing, Severity: doctor.Warning, Source: source, For: time.Hour,
+		Text:   fmt.Sprintf("failures of %s are not counted: %s", host, why),
+		Remedy: "if attackers come through it (a proxy, Docker's userland proxy, NAT), let the service see their own addresses; if it is a phone or a trunk, correct its password",
+	}
+}
+
 // refused is the finding that a problem of the configuration makes.
 func refused(p jails.Problem) doctor.Finding {
 	f := doctor.Finding{
 		Kind: doctor.ConfigRefused, Severity: doctor.Error, Jail: p.Jail, Source: fmt.Sprintf("%s:%d:%s", p.File, p.Line, p.Key),
-		Text: p.Error(), Remedy: "correct it, check with banctl check, and restart band",
+		Text: p.Error(), Remedy: "correct it, check with banctl check, and banctl reload",
 	}
 	if p.Jail != "" {
 		f.Kind = doctor.JailRefused

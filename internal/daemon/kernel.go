@@ -66,7 +66,7 @@ func (d *Daemon) change(group string, unit netip.Prefix, now time.Time) banner.C
 	c := banner.Change{Element: banner.Element{Group: group, Unit: unit}, Lift: true}
 	for _, jail := range d.sharing(group) {
 		b, ok := d.pipeline.Current(counter.Key{Jail: jail, Unit: unit})
-		if !ok || !b.InForce(now) {
+		if !ok || !b.InForce(now) || d.dry(b) {
 			continue
 		}
 		if c.Lift || b.Until.IsZero() || !c.Until.IsZero() && b.Until.After(c.Until) {
@@ -77,12 +77,24 @@ func (d *Daemon) change(group string, unit netip.Prefix, now time.Time) banner.C
 	return c
 }
 
-// desired returns all that the kernel should hold.
+// dry reports whether a ban is not enforced: it was decided in a dry run, or its
+// jail is in one now.
+func (d *Daemon) dry(b pipeline.Ban) bool {
+	j, ok := d.pipeline.Jails[b.Jail]
+	return b.DryRun || ok && j.DryRun
+}
+
+// desired returns all that the kernel should hold, and that it should hold nothing
+// else of the units that are banned: their jails may have been others when that
+// was told before.
 func (d *Daemon) desired() []banner.Change {
 	now := d.Now()
-	var keys []counter.Key
+	var changes []banner.Change
 	for _, b := range d.pipeline.InForce(now) {
-		keys = append(keys, b.Key())
+		changes = append(changes, d.change(banner.All, b.Unit, now))
+		if group, ok := d.group(b.Jail); ok && group != banner.All {
+			changes = append(changes, d.change(group, b.Unit, now))
+		}
 	}
-	return d.project(keys, now)
+	return changes
 }

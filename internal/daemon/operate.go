@@ -49,7 +49,7 @@ func (d *Daemon) Status(ctx context.Context) (control.Status, error) {
 			stats := d.pipeline.Jails[name].Stats
 			s.Jails = append(s.Jails, control.JailStatus{
 				Name: name, Records: stats.Records, Failures: stats.Failures, Exempt: stats.Exempt,
-				Banned: stats.Banned, Bans: inForce[name], Dropped: drops[name], LastMatch: optional(stats.LastMatch),
+				Banned: stats.Banned, Bans: inForce[name], Dropped: drops[name], LastMatch: optional(stats.LastMatch), DryRun: d.pipeline.Jails[name].DryRun,
 			})
 		}
 		for _, src := range d.sources {
@@ -62,9 +62,11 @@ func (d *Daemon) Status(ctx context.Context) (control.Status, error) {
 }
 
 func (d *Daemon) stateOf(s *following) string {
-	switch state := s.file.State(); {
+	switch state := s.input.State(); {
 	case state == source.Missing:
 		return "missing"
+	case state == source.Opening:
+		return "opening"
 	case state == source.Unreadable:
 		return "unreadable"
 	case !s.caughtUp:
@@ -108,7 +110,7 @@ func (d *Daemon) packets(ctx context.Context) map[banner.Element]uint64 {
 func (d *Daemon) view(b pipeline.Ban, packets map[banner.Element]uint64) control.Ban {
 	v := control.Ban{
 		Unit: control.Unit{Prefix: b.Unit}, Jail: b.Jail, Since: b.Since, Until: optional(b.Until),
-		Failures: b.Failures, Origin: b.Origin,
+		Failures: b.Failures, Origin: b.Origin, DryRun: d.dry(b),
 	}
 	if group, ok := d.group(b.Jail); ok {
 		v.Packets = packets[banner.Element{Group: group, Unit: b.Unit}]
@@ -278,11 +280,4 @@ func (d *Daemon) wait(ctx context.Context) string {
 	try("not in the kernel yet", d.banner.Sync)
 	try("in force, but a restart would forget it", d.store.Sync)
 	return strings.Join(warnings, "; ")
-}
-
-func optional(t time.Time) *time.Time {
-	if t.IsZero() {
-		return nil
-	}
-	return &t
 }

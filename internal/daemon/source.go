@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"context"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -10,36 +11,88 @@ import (
 	"band/internal/pipeline"
 	"band/internal/source"
 	"band/internal/source/follow"
+	"band/jails"
 	"band/matcher"
 )
 
 // following is a source and how far it has come.
 type following struct {
 	*pipeline.Source
-	file      *source.File
+	input     *input
+	key       sourceKey
 	preferred bool
 	caughtUp  bool // with what it held at the start
 }
 
-// findSources adds the sources that are not followed yet and returns them;
-// none of them is open. Each file is read once, whatever the number of jails
-// that follow it. A file that appears later, as matching a glob only then, is
-// read from its beginning.
-func (d *Daemon) findSources(later bool) (added []*following, err error) {
+// sourceKey tells sources apart: what is read, and in which format.
+type sourceKey struct {
+	path   string // of a file; "" for the journal
+	match  string // of the journal
+	format string
+	layout string
+}
+
+// name is what an operator calls the source, and how its position is kept.
+// FreeSWITCH's is the format that needs no word.
+func (k sourceKey) name() string {
+	name := k.path
+	if name == "" {
+		name = "journal: " + k.match
+	}
+	if k.format != "freeswitch" {
+		name += " (" + strings.TrimSpace(k.format+" "+k.layout) + ")"
+	}
+	return name
+}
+
+// input is what reads one source, or several.
+type input struct {
+	reader
+	stop context.CancelFunc // and wait for it
+}
+
+// A reader reads one source or several and hands out their records, in order.
+type reader interface {
+	Run(ctx context.Context, out chan<- source.Batch) error
+	Ready() <-chan struct{}
+	State() source.State
+}
+
+// start runs the input until it is stopped or the daemon ends.
+func (d *Daemon) start(in *input) {
+	ctx, cancel := context.WithCancel(d.running.ctx)
+	done := make(chan struct{})
+	in.stop = func() { cancel(); <-done }
+	d.running.group.Go(func() error {
+		defer close(done)
+		defer cancel()
+		return in.Run(ctx, d.running.batches)
+	})
+}
+
+// findFiles adds the files that are not followed yet and returns what reads
+// them. Each file is read once, whatever the number of jails that follow it. A
+// file that appears later, as matching a glob only then, is read from its
+// beginning.
+func (d *Daemon) findFiles(later bool) (added []*input, err error) {
 	for _, name := range d.pipeline.Names() {
 		j := d.pipeline.Jails[name]
 		for _, s := range j.Sources {
-			paths, err := d.matching(s.File)
+			if s.File == "" {
+				continue
+			}
+			paths, err := d.matching(s.File, j)
 			if err != nil {
 				return added, fmt.Errorf("jail %s: source %s: %w", j.Name, s.File, err)
 			}
 			for _, path := range paths {
-				known := d.source(path)
+				key := keyOf(j, path, "")
+				known := d.followed(key)
 				if known == nil {
-					if known, err = d.follow(j, path, s.Preferred, later); err != nil {
+					if known, err = d.follow(j, key, s, later); err != nil {
 						return added, err
 					}
-					added = append(added, known)
+					added = append(added, known.input)
 				}
 				if !slices.Contains(known.Jails(), j.Name) {
 					known.Watch(j, s.Preferred)
@@ -50,9 +103,13 @@ func (d *Daemon) findSources(later bool) (added []*following, err error) {
 	return added, nil
 }
 
+func keyOf(j *pipeline.Jail, path, match string) sourceKey {
+	return sourceKey{path, match, j.Format, j.Time}
+}
+
 // matching returns the path, or what a glob matches and ever matched, without
 // the rotated files of those: they are read as a part of the file that they were.
-func (d *Daemon) matching(path string) ([]string, error) {
+func (d *Daemon) matching(path string, j *pipeline.Jail) ([]string, error) {
 	if !strings.ContainsAny(path, "*?[") {
 		return []string{path}, nil
 	}
@@ -60,8 +117,10 @@ func (d *Daemon) matching(path string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	suffix := strings.TrimPrefix(keyOf(j, "/", "").name(), "/")
 	for _, known := range d.pipeline.Known() {
-		if ok, err := filepath.Match(path, known); err == nil && ok && !slices.Contains(matches, known) {
+		known, ours := strings.CutSuffix(known, suffix)
+		if ok, err := filepath.Match(path, known); ours && err == nil && ok && !slices.Contains(matches, known) {
 			matches = append(matches, known)
 		}
 	}
@@ -78,31 +137,91 @@ func linked(paths []string, path string) bool {
 	return err == nil && target != path && slices.Contains(paths, target)
 }
 
-func (d *Daemon) follow(j *pipeline.Jail, path string, preferred, later bool) (*following, error) {
-	format, err := matcher.FormatNamed(j.Format)
+func (d *Daemon) follow(j *pipeline.Jail, key sourceKey, of jails.Source, later bool) (*following, error) {
+	format, err := matcher.FormatNamed(j.Format, j.Time)
 	if err != nil {
 		return nil, fmt.Errorf("jail %s: %w", j.Name, err)
 	}
 	via := source.ViaFile
-	if preferred {
+	if of.Preferred {
 		via = source.ViaPreferred
 	}
-	s := &following{preferred: preferred}
-	if s.Source, err = d.pipeline.NewSource(path, via, time.Local); err != nil {
+	s, err := d.newSource(key, via, format)
+	if err != nil {
 		return nil, err
 	}
+	s.preferred = of.Preferred
 	config := source.FileConfig{
-		Path: path, Format: format, Cursor: s.Cursor(), Since: d.started.Add(-d.longest()), New: later,
-		Optional: preferred, Log: d.log, Board: d.board,
+		Path: key.path, Name: s.Name, Format: format, Cursor: s.Cursor(), Since: d.Now().Add(-d.longest()), New: later,
+		Optional: of.Preferred || of.Optional, Log: d.log, Board: d.board,
 	}
-	if !preferred {
+	if !of.Preferred {
 		config.After = d.preferredRead
 	}
-	if s.file, err = source.NewFile(config); err != nil {
+	file, err := source.NewFile(config)
+	if err != nil {
 		return nil, err
 	}
+	s.input = &input{reader: file}
 	d.sources = append(d.sources, s)
 	return s, nil
+}
+
+func (d *Daemon) newSource(key sourceKey, via string, format matcher.Format) (*following, error) {
+	s, err := d.pipeline.NewSource(key.name(), via, format, time.Local)
+	if err != nil {
+		return nil, err
+	}
+	return &following{Source: s, key: key}, nil
+}
+
+// findJournal adds what the jails take from the journal and returns what reads
+// it: one input for all of them, nil where there is none.
+func (d *Daemon) findJournal() (*input, error) {
+	var streams []*source.JournalStream
+	var found []*following
+	for _, name := range d.pipeline.Names() {
+		j := d.pipeline.Jails[name]
+		for _, s := range j.Sources {
+			if len(s.Journal) == 0 {
+				continue
+			}
+			key := keyOf(j, "", strings.Join(s.Journal, " "))
+			i := slices.IndexFunc(found, func(f *following) bool { return f.key == key })
+			if i < 0 {
+				format, err := matcher.FormatNamed(j.Format, j.Time)
+				if err != nil {
+					return nil, fmt.Errorf("jail %s: %w", j.Name, err)
+				}
+				f, err := d.newSource(key, source.ViaJournal, format)
+				if err != nil {
+					return nil, err
+				}
+				stream, err := source.NewJournalStream(f.Name, s.Journal, format, f.Cursor())
+				if err != nil {
+					return nil, fmt.Errorf("jail %s: source %s: %w", j.Name, s, err)
+				}
+				f.preferred = s.Preferred
+				i, found, streams = len(found), append(found, f), append(streams, stream)
+			}
+			if !slices.Contains(found[i].Jails(), j.Name) {
+				found[i].Watch(j, s.Preferred)
+			}
+		}
+	}
+	if len(found) == 0 {
+		return nil, nil
+	}
+	config := source.JournalConfig{Streams: streams, Since: d.Now().Add(-d.longest()), Log: d.log, Board: d.board}
+	if !slices.ContainsFunc(found, func(f *following) bool { return f.preferred }) {
+		config.After = d.preferredRead
+	}
+	in := &input{reader: source.NewJournal(config)}
+	for _, f := range found {
+		f.input = in
+	}
+	d.sources = append(d.sources, found...)
+	return in, nil
 }
 
 // longest returns the longest findtime: what a first start reads of a log, which
@@ -117,9 +236,51 @@ func (d *Daemon) longest() time.Duration {
 
 // source returns the source of that name, nil where there is none.
 func (d *Daemon) source(name string) *following {
-	i := slices.IndexFunc(d.sources, func(s *following) bool { return s.Name == name })
-	if i < 0 {
-		return nil
+	return d.sourceWhere(func(s *following) bool { return s.Name == name })
+}
+
+func (d *Daemon) followed(key sourceKey) *following {
+	return d.sourceWhere(func(s *following) bool { return s.key == key })
+}
+
+func (d *Daemon) sourceWhere(is func(*following) bool) *following {
+	if i := slices.IndexFunc(d.sources, is); i >= 0 {
+		return d.sources[i]
 	}
-	return d.sources[i]
+	return nil
+}
+
+// dropSources stops reading what the jails do not ask for any more, or ask for
+// otherwise. What was read so far is kept.
+func (d *Daemon) dropSources() {
+	wanted := func(s *following) bool {
+		for _, j := range d.pipeline.Jails {
+			for _, of := range j.Sources {
+				if s.preferred == of.Preferred && s.key.format == j.Format && s.key.layout == j.Time && reads(of, s.key) {
+					return true
+				}
+			}
+		}
+		return false
+	}
+	stopped := make(map[*input]bool)
+	d.sources = slices.DeleteFunc(d.sources, func(s *following) bool {
+		// The journal is read anew: that loses nothing, and its streams are asked for together.
+		if s.key.path != "" && wanted(s) {
+			s.Unwatch()
+			return false
+		}
+		if !stopped[s.input] {
+			stopped[s.input] = true
+			s.input.stop()
+		}
+		d.board.ClearSource(s.Name)
+		return true
+	})
+}
+
+// reads reports whether a source of a jail names what a source reads.
+func reads(of jails.Source, key sourceKey) bool {
+	matched, err := filepath.Match(of.File, key.path)
+	return of.File != "" && (of.File == key.path || err == nil && matched)
 }

@@ -9,6 +9,7 @@ import (
 	"band/jails"
 	"band/matcher"
 	"band/matcher/counter"
+	"band/store"
 )
 
 // A Jail is an enabled jail at work.
@@ -16,6 +17,8 @@ type Jail struct {
 	jails.Jail
 	Stats     JailStats
 	patterns  []*matcher.Pattern
+	notAlways map[*matcher.Pattern]counts // of patterns that are no failure by themselves
+	sessions  bool                        // whether records of one session belong together
 	preferred []*Source
 }
 
@@ -36,16 +39,28 @@ type JailStats struct {
 
 // NewJail compiles the enabled patterns of a jail.
 func NewJail(j jails.Jail) (*Jail, error) {
-	compiled := &Jail{Jail: j}
+	compiled := &Jail{Jail: j, notAlways: make(map[*matcher.Pattern]counts)}
+	format, err := matcher.FormatNamed(j.Format, j.Time)
+	if err != nil {
+		return nil, fmt.Errorf("jail %s: %w", j.Name, err)
+	}
 	for _, p := range j.Patterns {
 		if !p.Enabled {
 			continue
 		}
-		pattern, err := matcher.Compile(p.Name, p.Kind, p.Regex, p.Unsafe)
+		compile := matcher.Compile
+		if matcher.TellsSession(format) {
+			compile = matcher.CompileSession
+		}
+		pattern, err := compile(p.Name, p.Kind, p.Regex, p.Unsafe)
 		if err != nil {
 			return nil, fmt.Errorf("jail %s, pattern %s: %w", j.Name, p.Name, err)
 		}
 		compiled.patterns = append(compiled.patterns, pattern)
+		if c := counts(p.Counts); c != always {
+			compiled.notAlways[pattern] = c
+		}
+		compiled.sessions = compiled.sessions || counts(p.Counts) != always || !pattern.HasHost()
 	}
 	return compiled, nil
 }
@@ -60,6 +75,33 @@ func (j *Jail) Match(r matcher.Record) (*matcher.Pattern, matcher.Match, bool) {
 		}
 	}
 	return nil, matcher.Match{}, false
+}
+
+// Failures returns the failures that a record brings to light: one, as a rule,
+// and those of its session that waited for a host; and the match that did, with
+// no pattern where none matches. Sessions are what the records before told, of
+// one source. The failures lack Via and Unit.
+func (j *Jail) Failures(known *Sessions, r matcher.Record, at time.Time) (*matcher.Pattern, matcher.Match, []*store.Failure) {
+	pattern, match, ok := j.Match(r)
+	if !ok {
+		return nil, match, nil
+	}
+	failure := &store.Failure{
+		Jail: j.Name, Host: match.Host, Kind: pattern.Kind, Time: at,
+		Pattern: pattern.Name, User: cut(match.User, userLength), Record: excerpt(r.Text),
+	}
+	if !j.sessions {
+		return pattern, match, []*store.Failure{failure}
+	}
+	return pattern, match, known.take(string(r.Session), failure, j.counts(pattern))
+}
+
+// counts tells when a match of the pattern is a failure.
+func (j *Jail) counts(p *matcher.Pattern) counts {
+	if c, ok := j.notAlways[p]; ok {
+		return c
+	}
+	return always
 }
 
 // Nearest returns the name of the pattern that agrees the longest with a message
@@ -109,18 +151,21 @@ func (j *Jail) threshold() threshold {
 	return threshold{
 		Threshold: counter.Threshold{MaxRetry: j.MaxRetry, FindTime: j.FindTime},
 		distinct:  j.Distinct == "user",
+		aggregate: j.Aggregate > 0,
+		forget:    j.Escalate.Forget,
 	}
 }
 
-// unit returns what is counted and banned for a match: the prefix that the
-// record names, but never a wider one than the jail files may set.
-func (j *Jail) unit(m matcher.Match) netip.Prefix {
+// unit returns what is counted and banned for a host: the prefix that the
+// record names, if named is not 0, but never a wider one than the jail files may
+// set.
+func (j *Jail) unit(host netip.Addr, named int) netip.Prefix {
 	bits, widest := j.IPv4Prefix, 8
-	if m.Host.Is6() {
+	if host.Is6() {
 		bits, widest = j.IPv6Prefix, 16
 	}
-	if m.Bits > 0 {
-		bits = max(m.Bits, widest)
+	if named > 0 {
+		bits = max(named, widest)
 	}
-	return netip.PrefixFrom(m.Host, bits).Masked()
+	return netip.PrefixFrom(host, bits).Masked()
 }

@@ -43,27 +43,52 @@ type Pipeline struct {
 	Matched func(f *store.Failure)
 
 	state *state
-	allow *bart.Lite
+	allow *bart.Table[string] // the entry that a prefix is there for
 }
 
-// New returns a Pipeline of the enabled jails that knows nothing yet.
+// New returns a Pipeline of the enabled jails that knows nothing yet, with the
+// addresses and prefixes of the allowlist.
 func New(c *jails.Config) (*Pipeline, error) {
-	p := &Pipeline{Jails: make(map[string]*Jail), allow: new(bart.Lite)}
+	p := &Pipeline{allow: new(bart.Table[string])}
 	p.state = newState(p.threshold)
-	for _, prefix := range c.Allow {
-		p.allow.Insert(prefix)
+	for _, e := range c.Allow {
+		if e.Prefix.IsValid() {
+			p.allow.Insert(e.Prefix, e.String())
+		}
 	}
+	return p, p.Configure(c)
+}
+
+// Configure puts the enabled jails of c in place of those before. What is known
+// of a jail stays. The sources must be told anew what watches them. On an error
+// nothing has changed.
+func (p *Pipeline) Configure(c *jails.Config) error {
+	next := make(map[string]*Jail)
 	for _, j := range c.Jails {
 		if !j.Enabled {
 			continue
 		}
 		jail, err := NewJail(j)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		p.Jails[j.Name] = jail
+		if before, ok := p.Jails[j.Name]; ok {
+			jail.Stats = before.Stats
+		}
+		next[j.Name] = jail
 	}
-	return p, nil
+	p.Jails = next
+	p.state.reindex()
+	return nil
+}
+
+// SetAllow puts an allowlist in place of the one before: the prefixes, each with
+// the entry that it is there for.
+func (p *Pipeline) SetAllow(allow map[netip.Prefix]string) {
+	p.allow = new(bart.Table[string])
+	for prefix, entry := range allow {
+		p.allow.Insert(prefix, entry)
+	}
 }
 
 // Names returns the names of the jails, sorted.
@@ -94,6 +119,7 @@ type Decision struct {
 	Bans     []store.Ban   // decided, in order; some may be over already
 	Keys     []counter.Key // whose ban in force may have changed
 	Doubtful int           // failures that were not counted because they look forged
+	Exempt   []netip.Addr  // hosts that failed and are never counted, each once and a few at most
 
 	now time.Time
 }
@@ -112,7 +138,7 @@ func (p *Pipeline) Take(s *Source, records []matcher.Record, cursor json.RawMess
 	timed := false
 	for _, r := range records {
 		n, ok := s.neighbour(r)
-		if skew := d.now.Sub(n.Time); ok && s.Live && (!timed || skew.Abs() < s.Skew.Abs()) {
+		if skew := d.now.Sub(n.Time); ok && s.Live && r.Time.IsZero() && (!timed || skew.Abs() < s.Skew.Abs()) {
 			s.Skew, timed = skew, true
 		}
 		p.record(&d, s, r, n, ok)
@@ -131,8 +157,12 @@ func (p *Pipeline) Take(s *Source, records []matcher.Record, cursor json.RawMess
 
 // record decides on one record; n is what it says of its moment, if ok.
 func (p *Pipeline) record(d *Decision, s *Source, r matcher.Record, n neighbour, ok bool) {
+	at := n.Time
+	if !r.Time.IsZero() {
+		at = r.Time
+	}
 	if ok {
-		s.Last = n.Time
+		s.Last = at
 		for _, j := range s.jails {
 			j.heard(s)
 		}
@@ -140,19 +170,21 @@ func (p *Pipeline) record(d *Decision, s *Source, r matcher.Record, n neighbour,
 	var failures []*store.Failure
 	for _, j := range s.jails {
 		j.Stats.Records++
-		if f := p.match(d, s, j, r, n.Time); f != nil {
-			failures = append(failures, f)
-		}
+		failures = append(failures, p.match(d, s, j, r, at)...)
 	}
-	if s.Live && n.Time.Sub(d.now) > fromTheFuture {
-		ok = false // no clock of this machine wrote that
-	}
-	n.Taken = n.Time
-	if s.Live {
+	switch n.Taken = n.Time; {
+	case !r.Time.IsZero():
+		n.Taken = r.Time
+	case s.Live:
+		ok = ok && n.Time.Sub(d.now) <= fromTheFuture // else no clock of this machine wrote it
 		n.Taken = d.now
 	}
-	accepted, doubtful := s.canary.take(n, ok, failures)
-	d.Doubtful += doubtful
+	accepted := failures
+	if !r.Sealed {
+		var doubtful int
+		accepted, doubtful = s.canary.take(n, ok, failures)
+		d.Doubtful += doubtful
+	}
 	for _, f := range accepted {
 		if j, ok := p.Jails[f.Jail]; ok {
 			p.failure(d, s, j, f)
@@ -160,25 +192,31 @@ func (p *Pipeline) record(d *Decision, s *Source, r matcher.Record, n neighbour,
 	}
 }
 
-// match returns the failure that a record is to a jail, nil where it is none
-// or its host is never counted.
-func (p *Pipeline) match(d *Decision, s *Source, j *Jail, r matcher.Record, at time.Time) *store.Failure {
-	pattern, match, ok := j.Match(r)
-	if !ok {
-		return nil
-	}
+// match returns the failures that a record is to a jail. A host that is never
+// counted makes none.
+func (p *Pipeline) match(d *Decision, s *Source, j *Jail, r matcher.Record, at time.Time) []*store.Failure {
 	if at.IsZero() || at.After(d.now) {
 		at = d.now
 	}
-	j.Stats.LastMatch = at
-	if p.Exempt(match.Host) != "" {
-		j.Stats.Exempt++
-		return nil
+	var counted []*store.Failure
+	_, match, failures := j.Failures(&s.sessions, r, at)
+	for _, f := range failures {
+		j.Stats.LastMatch = at
+		if p.Exempt(f.Host) != "" {
+			j.Stats.Exempt++
+			d.exempt(f.Host)
+			continue
+		}
+		f.Via, f.Unit = s.Via, p.unit(j, f.Host, match.Bits)
+		counted = append(counted, f)
 	}
-	return &store.Failure{
-		Jail: j.Name, Unit: p.unit(j, match), Host: match.Host,
-		Kind: pattern.Kind, Via: s.Via, Time: at,
-		Pattern: pattern.Name, User: cut(match.User, userLength), Record: excerpt(r.Text),
+	return counted
+}
+
+// exempt notes a host that failed and is never counted.
+func (d *Decision) exempt(host netip.Addr) {
+	if len(d.Exempt) < 10 && !slices.Contains(d.Exempt, host) {
+		d.Exempt = append(d.Exempt, host)
 	}
 }
 
@@ -192,7 +230,7 @@ func (p *Pipeline) failure(d *Decision, s *Source, j *Jail, f *store.Failure) {
 		p.Matched(f)
 	}
 	key := counter.Key{Jail: j.Name, Unit: f.Unit}
-	if b := p.state.current(key); b != nil && b.covers(f.Time) {
+	if of, ok := network(key); p.covered(j, key, f.Time) || ok && j.Aggregate > 0 && p.covered(j, of, f.Time) {
 		return // it is banned for the like already
 	}
 	j.Stats.Failures++
@@ -202,14 +240,10 @@ func (p *Pipeline) failure(d *Decision, s *Source, j *Jail, f *store.Failure) {
 		return
 	}
 	ban := store.Ban{
-		Jail: j.Name, Unit: f.Unit, Since: last, Failures: j.MaxRetry, Origin: "jail",
-		Evidence: p.evidence(key),
+		Unit: f.Unit, Since: last, Failures: j.MaxRetry, Origin: "jail", Evidence: p.evidence(key),
 	}
-	if j.BanTime > 0 {
-		ban.Until = last.Add(j.BanTime)
-	}
-	j.Stats.Banned++
-	p.ban(d, ban)
+	p.sentence(d, j, ban)
+	p.aggregate(d, j, ban)
 }
 
 // evidence returns the newest records that were counted against a key.
@@ -325,8 +359,8 @@ func (p *Pipeline) Exempt(host netip.Addr) string {
 	if why := p.Local.Protects(host); why != "" {
 		return why
 	}
-	if entry, ok := p.allow.LookupPrefixLPM(netip.PrefixFrom(host, host.BitLen())); ok {
-		return "on the allowlist (" + entry.String() + ")"
+	if entry, ok := p.allow.Lookup(host); ok {
+		return "on the allowlist (" + entry + ")"
 	}
 	return ""
 }
@@ -334,12 +368,39 @@ func (p *Pipeline) Exempt(host netip.Addr) string {
 // Allows reports whether the allowlist covers a part of prefix.
 func (p *Pipeline) Allows(prefix netip.Prefix) bool { return p.allow.OverlapsPrefix(prefix) }
 
-// unit returns what is counted and banned for a match: never the whole of a
+// Allow puts an entry on the allowlist at run time, or takes it off: it is kept
+// and given to the store. What it means for failures, [Pipeline.SetAllow] says.
+func (p *Pipeline) Allow(a store.Allow) Decision {
+	p.state.allow(a)
+	return Decision{Batch: store.Batch{Events: []store.Event{{Allow: &a}}}}
+}
+
+// Allowed returns the entries that were put on the allowlist at run time, sorted.
+func (p *Pipeline) Allowed() []store.Allow {
+	return slices.SortedFunc(maps.Values(p.state.allowed), func(a, b store.Allow) int { return cmp.Compare(a.Entry, b.Entry) })
+}
+
+// Resolve notes what a host name of the allowlist stands for; nothing where it is
+// not on it any more.
+func (p *Pipeline) Resolve(name string, addrs []netip.Addr) Decision {
+	if slices.Equal(p.state.resolved[name], addrs) {
+		return Decision{}
+	}
+	r := store.Resolved{Name: name, Addrs: addrs}
+	p.state.resolve(r)
+	return Decision{Batch: store.Batch{Events: []store.Event{{Resolved: &r}}}}
+}
+
+// Resolved returns what the host names of the allowlist stood for when they were
+// last looked up.
+func (p *Pipeline) Resolved() map[string][]netip.Addr { return maps.Clone(p.state.resolved) }
+
+// unit returns what is counted and banned for a host: never the whole of a
 // network of our own.
-func (p *Pipeline) unit(j *Jail, m matcher.Match) netip.Prefix {
-	unit := j.unit(m)
+func (p *Pipeline) unit(j *Jail, host netip.Addr, bits int) netip.Prefix {
+	unit := j.unit(host, bits)
 	if _, ours := p.Local.Inside(unit); ours {
-		return netip.PrefixFrom(m.Host, m.Host.BitLen())
+		return netip.PrefixFrom(host, host.BitLen())
 	}
 	return unit
 }

@@ -27,11 +27,13 @@ type Source struct {
 	candidate time.Duration // for another Offset
 	votes     int           // batches in a row that spoke for it
 
-	trusted bool // callers cannot write to it
-	clock   *matcher.Clock
-	jails   []*Jail
-	canary  canary
-	at      json.RawMessage // cursor of whoever reads the source
+	forgeable bool // by its format: callers can write whole records to it
+	trusted   bool // callers cannot write to it
+	clock     *matcher.Clock
+	jails     []*Jail
+	canary    canary
+	sessions  Sessions
+	at        json.RawMessage // cursor of whoever reads the source
 }
 
 // position is what is known of a source: how far it was read, and what the
@@ -41,18 +43,21 @@ type position struct {
 	Last   time.Time       `json:"last,omitzero"`
 	Offset string          `json:"offset,omitempty"`
 	Canary canary          `json:"canary,omitzero"`
+
+	Sessions Sessions `json:"sessions,omitempty"`
 }
 
 // NewSource returns the source of that name with what the store knew of it.
 // Stamps without a zone are local time of location.
-func (p *Pipeline) NewSource(name, via string, location *time.Location) (*Source, error) {
-	s := &Source{Name: name, Via: via, clock: matcher.NewClock(location)}
+func (p *Pipeline) NewSource(name, via string, format matcher.Format, location *time.Location) (*Source, error) {
+	s := &Source{Name: name, Via: via, forgeable: matcher.Forgeable(format), clock: matcher.NewClock(location)}
+	s.trusted = !s.forgeable
 	if raw, known := p.state.cursors[name]; known {
 		var was position
 		if err := json.Unmarshal(raw, &was); err != nil {
 			return nil, fmt.Errorf("read the position of %s: %w", name, err)
 		}
-		s.at, s.Last, s.canary = was.At, was.Last, was.Canary
+		s.at, s.Last, s.canary, s.sessions = was.At, was.Last, was.Canary, was.Sessions
 		if was.Offset != "" {
 			offset, err := time.ParseDuration(was.Offset)
 			if err != nil {
@@ -83,6 +88,11 @@ func (s *Source) Watch(j *Jail, preferred bool) {
 	}
 }
 
+// Unwatch lets no jail see the records of the source any more, until Watch.
+func (s *Source) Unwatch() {
+	s.jails, s.trusted = nil, !s.forgeable
+}
+
 // Jails returns the names of the jails that watch the source.
 func (s *Source) Jails() []string {
 	names := []string{}
@@ -96,7 +106,7 @@ func (s *Source) Jails() []string {
 func (s *Source) Cursor() json.RawMessage { return s.at }
 
 func (s *Source) position() json.RawMessage {
-	p := position{At: s.at, Last: s.Last, Canary: s.canary}
+	p := position{At: s.at, Last: s.Last, Canary: s.canary, Sessions: s.sessions}
 	if s.Offset != 0 {
 		p.Offset = s.Offset.String()
 	}
@@ -113,6 +123,9 @@ func (s *Source) position() json.RawMessage {
 // over 9999, and callers can forge one.
 func (s *Source) neighbour(r matcher.Record) (neighbour, bool) {
 	at, ok := s.clock.Time(r.Stamp)
+	if !ok && !r.Time.IsZero() {
+		at, ok = r.Time, true
+	}
 	if !ok || at.Year() < 1970 || at.Year() > 9998 {
 		return neighbour{}, false
 	}

@@ -228,7 +228,7 @@ func TestDamagedPosition(t *testing.T) {
 		b := r.take(r.preferred, after(0), line(after(0), steady, chatter)).Batch
 		b.Cursors = map[string]json.RawMessage{r.preferred.Name: json.RawMessage(raw)}
 		r.Apply(b)
-		if _, err := r.NewSource(r.preferred.Name, source.ViaFile, time.UTC); err == nil {
+		if _, err := r.NewSource(r.preferred.Name, source.ViaFile, format(t), time.UTC); err == nil {
 			t.Errorf("%s was read", raw)
 		}
 	}

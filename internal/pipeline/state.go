@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"iter"
 	"maps"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -25,13 +26,18 @@ type state struct {
 	cursors   map[string]json.RawMessage
 	counter   *counter.Counter[*store.Failure]
 	bans      map[counter.Key][]*Ban // oldest first
+	networks  networks
+	allowed   map[string]store.Allow  // by entry
+	resolved  map[string][]netip.Addr // by host name
 	threshold func(jail string) threshold
 }
 
 // threshold is what a jail tolerates.
 type threshold struct {
 	counter.Threshold
-	distinct bool // only failures of different users add up
+	distinct  bool          // only failures of different users add up
+	aggregate bool          // bans of a network's units add up
+	forget    time.Duration // how long a ban that is over makes the next one longer
 }
 
 // A Ban is a ban and, where that happened, when it was lifted by hand.
@@ -48,6 +54,9 @@ func newState(threshold func(jail string) threshold) *state {
 		cursors:   make(map[string]json.RawMessage),
 		counter:   counter.New[*store.Failure](counter.DefaultCapacity),
 		bans:      make(map[counter.Key][]*Ban),
+		networks:  make(networks),
+		allowed:   make(map[string]store.Allow),
+		resolved:  make(map[string][]netip.Addr),
 		threshold: threshold,
 	}
 }
@@ -106,6 +115,10 @@ func (s *state) apply(b store.Batch) {
 			s.ban(*e.Ban)
 		case e.Lift != nil:
 			s.lift(*e.Lift)
+		case e.Allow != nil:
+			s.allow(*e.Allow)
+		case e.Resolved != nil:
+			s.resolve(*e.Resolved)
 		}
 	}
 }
@@ -131,6 +144,20 @@ func (s *state) ban(b store.Ban) {
 	}
 	bans := append(s.bans[key], &Ban{Ban: b})
 	s.bans[key] = bans[max(0, len(bans)-bansPerKey):]
+	if s.threshold(b.Jail).aggregate {
+		s.networks.add(key)
+	}
+}
+
+// reindex finds the networks of the units that are banned anew: other jails may
+// ask for them now.
+func (s *state) reindex() {
+	s.networks = make(networks)
+	for key := range s.bans {
+		if s.threshold(key.Jail).aggregate {
+			s.networks.add(key)
+		}
+	}
 }
 
 func (s *state) lift(l store.Lift) {
@@ -141,12 +168,31 @@ func (s *state) lift(l store.Lift) {
 	}
 }
 
-// forget drops what no longer matters at time t: bans long over, and failures
-// that nothing can add up with any more, given that no source lags by an hour.
+func (s *state) allow(a store.Allow) {
+	if a.Gone {
+		delete(s.allowed, a.Entry)
+	} else {
+		s.allowed[a.Entry] = a
+	}
+}
+
+func (s *state) resolve(r store.Resolved) {
+	if len(r.Addrs) == 0 {
+		delete(s.resolved, r.Name)
+	} else {
+		s.resolved[r.Name] = r.Addrs
+	}
+}
+
+// forget drops what no longer matters at time t: bans long over, entries of the
+// allowlist that ended, and failures that nothing can add up with any more, given
+// that no source lags by an hour.
 func (s *state) forget(t time.Time) {
+	maps.DeleteFunc(s.allowed, func(_ string, a store.Allow) bool { return !a.Until.IsZero() && !t.Before(a.Until) })
 	for key, bans := range s.bans {
+		kept := max(keepHistory, s.threshold(key.Jail).forget)
 		bans = slices.DeleteFunc(bans, func(b *Ban) bool {
-			return !b.InForce(t) && b.end().Before(t.Add(-keepHistory))
+			return !b.InForce(t) && b.end().Before(t.Add(-kept))
 		})
 		for _, b := range bans {
 			if !b.InForce(t) && b.end().Before(t.Add(-keepEvidence)) {
@@ -155,6 +201,7 @@ func (s *state) forget(t time.Time) {
 		}
 		if len(bans) == 0 {
 			delete(s.bans, key)
+			s.networks.remove(key)
 		} else {
 			s.bans[key] = bans
 		}
@@ -187,6 +234,16 @@ func (s *state) dump() iter.Seq[store.Batch] {
 
 func (s *state) events() iter.Seq[store.Event] {
 	return func(yield func(store.Event) bool) {
+		for _, a := range s.allowed {
+			if !yield(store.Event{Allow: &a}) {
+				return
+			}
+		}
+		for name, addrs := range s.resolved {
+			if !yield(store.Event{Resolved: &store.Resolved{Name: name, Addrs: addrs}}) {
+				return
+			}
+		}
 		for key, bans := range s.bans {
 			for _, b := range bans {
 				copied := b.Ban

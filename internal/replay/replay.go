@@ -1,14 +1,18 @@
 package replay
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"net/netip"
+	"slices"
 	"time"
 
+	"band/internal/journal"
 	"band/internal/pipeline"
 	"band/internal/source"
 	"band/jails"
@@ -35,7 +39,9 @@ type Result struct {
 }
 
 // Run reads logs to their ends, one after the other as one source of the
-// enabled jails of c, and decides on their records.
+// enabled jails of c, and decides on their records. A log may be an export of
+// the journal: of that a jail sees what its journal sources name, or all where it
+// has none.
 func Run(ctx context.Context, c *jails.Config, logs []io.Reader) (*Result, error) {
 	p, err := pipeline.New(c)
 	if err != nil {
@@ -48,16 +54,14 @@ func Run(ctx context.Context, c *jails.Config, logs []io.Reader) (*Result, error
 		return nil, err
 	}
 	r := &Result{Attempts: make(map[string]map[netip.Addr]int)}
+	take := func(s *stream, records []matcher.Record) {
+		decision := p.Take(s.source, records, nil, longAfter)
+		r.Bans = append(r.Bans, decision.Bans...)
+		r.Doubtful += decision.Doubtful
+		r.Understood = r.Understood || !s.source.Last.IsZero()
+	}
 	for _, log := range logs {
-		err := chunks(ctx, log, func(chunk []byte, last bool) {
-			for _, s := range streams {
-				decision := p.Take(s.source, s.records(chunk, last), nil, longAfter)
-				r.Bans = append(r.Bans, decision.Bans...)
-				r.Doubtful += decision.Doubtful
-				r.Understood = r.Understood || !s.source.Last.IsZero()
-			}
-		})
-		if err != nil {
+		if err := read(ctx, log, streams, take); err != nil {
 			return nil, err
 		}
 	}
@@ -71,29 +75,77 @@ func Run(ctx context.Context, c *jails.Config, logs []io.Reader) (*Result, error
 	return r, nil
 }
 
-// stream is the logs framed in one format, for the jails that read that.
+// Records yields the records of a log, plain or an export of the journal, as a
+// jail sees them. An error is yielded last.
+func Records(ctx context.Context, j *pipeline.Jail, log io.Reader) iter.Seq2[matcher.Record, error] {
+	return func(yield func(matcher.Record, error) bool) {
+		s, err := newStream(j)
+		if err != nil {
+			yield(matcher.Record{}, err)
+			return
+		}
+		ctx, stop := context.WithCancel(ctx)
+		defer stop()
+		enough := false
+		err = read(ctx, log, []*stream{s}, func(_ *stream, records []matcher.Record) {
+			for _, r := range records {
+				if !enough && !yield(r, nil) {
+					enough = true
+					stop()
+				}
+			}
+		})
+		if err != nil && !enough {
+			yield(matcher.Record{}, err)
+		}
+	}
+}
+
+// stream is the logs as jails of one format and the same journal sources see
+// them.
 type stream struct {
-	framer *matcher.Framer
-	source *pipeline.Source
+	framer  *matcher.Framer
+	entries *source.Entries
+	journal []journal.Match
+	format  matcher.Format
+	source  *pipeline.Source
+}
+
+func newStream(j *pipeline.Jail) (*stream, error) {
+	format, err := matcher.FormatNamed(j.Format, j.Time)
+	if err != nil {
+		return nil, fmt.Errorf("jail %s: %w", j.Name, err)
+	}
+	s := &stream{framer: matcher.NewFramer(format), entries: source.NewEntries(format), format: format}
+	for _, of := range j.Sources {
+		if len(of.Journal) > 0 {
+			m, err := journal.ParseMatch(of.Journal)
+			if err != nil {
+				return nil, fmt.Errorf("jail %s: source %s: %w", j.Name, of, err)
+			}
+			s.journal = append(s.journal, m)
+		}
+	}
+	return s, nil
 }
 
 func streamsOf(p *pipeline.Pipeline) ([]*stream, error) {
 	var streams []*stream
-	byFormat := make(map[string]*stream)
+	known := make(map[string]*stream)
 	for _, name := range p.Names() {
 		j := p.Jails[name]
-		s, known := byFormat[j.Format]
-		if !known {
-			format, err := matcher.FormatNamed(j.Format)
-			if err != nil {
-				return nil, fmt.Errorf("jail %s: %w", name, err)
-			}
-			log, err := p.NewSource(j.Format, source.ViaFile, time.Local)
-			if err != nil {
+		s, err := newStream(j)
+		if err != nil {
+			return nil, err
+		}
+		key := fmt.Sprint(j.Format, j.Time, s.journal)
+		if same, ok := known[key]; ok {
+			s = same
+		} else {
+			known[key] = s
+			if s.source, err = p.NewSource(key, source.ViaFile, s.format, time.Local); err != nil {
 				return nil, err
 			}
-			s = &stream{matcher.NewFramer(format), log}
-			byFormat[j.Format] = s
 			streams = append(streams, s)
 		}
 		s.source.Watch(j, false)
@@ -111,18 +163,54 @@ func (s *stream) records(chunk []byte, last bool) []matcher.Record {
 	return s.framer.Drain(nil)
 }
 
-// chunks reads log to its end.
-func chunks(ctx context.Context, log io.Reader, take func(chunk []byte, last bool)) error {
+// sees reports whether an entry is of the stream's journal sources.
+func (s *stream) sees(e journal.Entry) bool {
+	return len(s.journal) == 0 || slices.ContainsFunc(s.journal, func(m journal.Match) bool { return m.Matches(e) })
+}
+
+// read reads log to its end.
+func read(ctx context.Context, log io.Reader, streams []*stream, take func(*stream, []matcher.Record)) error {
+	in := bufio.NewReaderSize(log, chunkSize)
+	if head, _ := in.Peek(len("__CURSOR=")); journal.IsExport(head) { // an error comes again
+		return readExport(ctx, in, streams, take)
+	}
 	buf := make([]byte, chunkSize)
 	for {
-		n, err := log.Read(buf)
+		n, err := in.Read(buf)
 		last := errors.Is(err, io.EOF)
 		if err != nil && !last {
 			return fmt.Errorf("read the log: %w", err)
 		}
-		take(buf[:n], last)
+		for _, s := range streams {
+			take(s, s.records(buf[:n], last))
+		}
 		if last {
 			return nil
+		}
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// readExport reads an export of the journal to its end.
+func readExport(ctx context.Context, log io.Reader, streams []*stream, take func(*stream, []matcher.Record)) error {
+	in := journal.NewReader(log)
+	for {
+		e, err := in.Next()
+		if errors.Is(err, io.EOF) {
+			for _, s := range streams {
+				take(s, s.entries.Finish())
+			}
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("read the journal's export: %w", err)
+		}
+		for _, s := range streams {
+			if s.sees(e) {
+				take(s, s.entries.Take(e))
+			}
 		}
 		if err := context.Cause(ctx); err != nil {
 			return err

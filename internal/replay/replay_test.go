@@ -141,17 +141,17 @@ func follow(t *testing.T, log []byte) (attempts, bans string) {
 		}
 		tally[f.Host][f.Kind]++
 	}
-	s, err := p.NewSource(path, source.ViaFile, time.Local)
+	format, err := matcher.FormatNamed("freeswitch", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := p.NewSource(path, source.ViaFile, format, time.Local)
 	if err != nil {
 		t.Fatal(err)
 	}
 	s.Watch(p.Jails["freeswitch"], false)
-	format, err := matcher.FormatNamed("freeswitch")
-	if err != nil {
-		t.Fatal(err)
-	}
 	quiet := slog.New(slog.DiscardHandler)
-	file, err := source.NewFile(source.FileConfig{Path: path, Format: format, New: true, Log: quiet, Board: doctor.NewBoard(quiet, time.Now)})
+	file, err := source.NewFile(source.FileConfig{Path: path, Name: path, Format: format, New: true, Log: quiet, Board: doctor.NewBoard(quiet, time.Now)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,6 +20,7 @@ import (
 // FileConfig says which file to read, and from where.
 type FileConfig struct {
 	Path   string
+	Name   string // of the source, in batches and findings
 	Format matcher.Format
 	// Cursor is where to resume, as an earlier Batch gave it; nil on the first
 	// start, which begins at the first record that is not older than Since.
@@ -88,7 +89,7 @@ func (f *File) Run(ctx context.Context, out chan<- Batch) error {
 			if len(batch.Records) == 0 && !batch.CaughtUp {
 				continue
 			}
-			batch.Source = f.config.Path
+			batch.Source = f.config.Name
 			if f.config.After != nil {
 				select {
 				case <-f.config.After:
@@ -181,9 +182,9 @@ type observer struct {
 func (o *observer) Opened(path string, inode uint64) {
 	o.state.Store(int32(Open))
 	o.seen.Store(true)
-	o.Log.Info("source opened", "source", o.Path, "file", path, "inode", inode)
-	o.Board.Clear(doctor.SourceMissing, "", o.Path)
-	o.Board.Clear(doctor.SourceUnreadable, "", o.Path)
+	o.Log.Info("source opened", "source", o.Name, "file", path, "inode", inode)
+	o.Board.Clear(doctor.SourceMissing, "", o.Name)
+	o.Board.Clear(doctor.SourceUnreadable, "", o.Name)
 }
 
 func (o *observer) Missing(err error) {
@@ -192,7 +193,7 @@ func (o *observer) Missing(err error) {
 		return
 	}
 	o.Board.Raise(doctor.Finding{
-		Kind: doctor.SourceMissing, Severity: doctor.Warning, Source: o.Path,
+		Kind: doctor.SourceMissing, Severity: doctor.Warning, Source: o.Name,
 		Text:   "the log does not exist: " + cause(err),
 		Remedy: "nothing to do if the service was not started yet: the file is read as soon as it appears; otherwise correct the path in the jail",
 	})
@@ -201,7 +202,7 @@ func (o *observer) Missing(err error) {
 func (o *observer) Unreadable(err error) {
 	o.state.Store(int32(Unreadable))
 	o.Board.Raise(doctor.Finding{
-		Kind: doctor.SourceUnreadable, Severity: doctor.Error, Source: o.Path,
+		Kind: doctor.SourceUnreadable, Severity: doctor.Error, Source: o.Name,
 		Text:   "the log cannot be read: " + cause(err),
 		Remedy: "give band access to the file; it is tried again until it works",
 	})
@@ -226,6 +227,6 @@ func (o *observer) Lost(path, text string) {
 
 func (o *observer) lost(text, remedy string) {
 	o.Board.Raise(doctor.Finding{
-		Kind: doctor.SourceTruncated, Severity: doctor.Warning, Source: o.Path, Text: text, Remedy: remedy, For: 24 * time.Hour,
+		Kind: doctor.SourceTruncated, Severity: doctor.Warning, Source: o.Name, Text: text, Remedy: remedy, For: 24 * time.Hour,
 	})
 }

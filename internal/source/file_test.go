@@ -25,7 +25,7 @@ const (
 // read reads a log until it has been caught up with, or done says that it is enough.
 func read(t *testing.T, path string, cursor json.RawMessage, done func(source.Batch) bool) {
 	t.Helper()
-	format, err := matcher.FormatNamed("freeswitch")
+	format, err := matcher.FormatNamed("freeswitch", "")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,7 +8,7 @@ import (
 
 // A Batch is what one source read, in order.
 type Batch struct {
-	Source  string           // its name: the path of a file
+	Source  string           // its name
 	Records []matcher.Record // complete ones only
 	// Cursor is the position behind the last of Records, to be handed back
 	// when the source is opened again; nil where it did not move.
@@ -23,6 +23,7 @@ type Batch struct {
 const (
 	ViaFile      = "file"
 	ViaPreferred = "preferred file"
+	ViaJournal   = "journal"
 )
 
 // State tells whether a source can be read.

@@ -1,0 +1,62 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"band/internal/doctor"
+)
+
+func (c *cli) doctor() *cobra.Command {
+	return &cobra.Command{
+		Use:   "doctor",
+		Short: "Tell what weakens the protection, and what to do about it",
+		Long: `Tell what weakens the protection, and what to do about it. When there is
+something the exit status is 1.` + "\n" + exitCodes,
+		Example: `  banctl doctor
+  banctl doctor --json | jq -r '.findings[].kind'`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			s, err := c.daemon().Status(cmd.Context())
+			if err != nil {
+				return c.reach(err)
+			}
+			w := cmd.OutOrStdout()
+			switch {
+			case c.json:
+				err = printJSON(w, map[string][]doctor.Finding{"findings": s.Findings})
+			case len(s.Findings) == 0:
+				fmt.Fprintln(w, "nothing is known to weaken the protection")
+			default:
+				printFindings(w, s.Findings)
+			}
+			if err == nil && len(s.Findings) > 0 {
+				err = errNo
+			}
+			return err
+		},
+	}
+}
+
+func printFindings(w io.Writer, findings []doctor.Finding) {
+	for _, f := range findings {
+		fmt.Fprintf(w, "  %s: %s\n", f.Severity, strings.TrimSpace(about(f)+printable(f.Text)))
+		fmt.Fprintf(w, "    -> %s\n", printable(f.Remedy))
+	}
+}
+
+// about names what a finding is about, where it is about one thing.
+func about(f doctor.Finding) string {
+	switch {
+	case f.Kind == doctor.JailRefused || f.Kind == doctor.ConfigRefused:
+		return "" // the text names file and line
+	case f.Source != "":
+		return printable(f.Source) + ": "
+	case f.Jail != "":
+		return "jail " + f.Jail + ": "
+	}
+	return ""
+}

@@ -1,0 +1,183 @@
+package daemon
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"band/internal/allowlist"
+	"band/internal/doctor"
+	"band/internal/freeswitch"
+	"band/internal/services"
+	"band/jails"
+)
+
+// surroundings are looked at this often, and after a reload.
+const lookEvery = 10 * time.Minute
+
+// surroundings is what stands around the daemon on this machine.
+type surroundings struct {
+	freeswitch *freeswitch.Config // nil where there is none that can be read
+	dir        string             // of freeswitch; "" where there is none
+	err        error              // why it cannot be read
+	uncovered  map[string]string  // ports that a jail should cover and does not, by jail; a jail of which it cannot be told is missing
+	rivals     []string
+	rivalsErr  error // why they cannot be told
+}
+
+// look makes watchSurroundings look again now.
+func (d *Daemon) look() {
+	select {
+	case d.lookNow <- struct{}{}:
+	default:
+	}
+}
+
+// watchSurroundings looks at what stands around the daemon, beside the goroutine
+// that decides: a directory that hangs keeps no failure from being counted.
+func (d *Daemon) watchSurroundings(ctx context.Context) error {
+	again := time.NewTicker(lookEvery)
+	defer again.Stop()
+	for {
+		var c *jails.Config
+		if d.ask(ctx, func() { c = d.Jails }) != nil {
+			return nil
+		}
+		found := survey(c)
+		if d.ask(ctx, func() { d.takeSurroundings(found) }) != nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-d.lookNow:
+		case <-again.C:
+		}
+	}
+}
+
+func survey(c *jails.Config) surroundings {
+	s := surroundings{dir: cmp.Or(c.FreeSWITCH, freeswitch.Find(freeswitch.Dirs()))}
+	if s.dir != "" {
+		s.freeswitch, s.err = freeswitch.Read(s.dir)
+	}
+	s.uncovered = make(map[string]string)
+	for _, j := range c.Jails {
+		if ports, err := uncovered(j); err == nil {
+			s.uncovered[j.Name] = strings.Join(ports, ", ")
+		}
+	}
+	var rivals []services.Rival
+	rivals, s.rivalsErr = services.Beside()
+	for _, r := range rivals {
+		s.rivals = append(s.rivals, r.String())
+	}
+	return s
+}
+
+// uncovered returns the ports on which a jail's services listen and which its
+// bans do not cover.
+func uncovered(j jails.Jail) ([]string, error) {
+	if !j.Enabled || j.Ports.All() || len(j.Services) == 0 {
+		return nil, nil
+	}
+	listening, err := services.Listening(j.Services)
+	if err != nil {
+		return nil, err
+	}
+	var ports []string
+	for _, l := range listening {
+		covered := j.Ports.UDP
+		if l.Protocol == "tcp" {
+			covered = j.Ports.TCP
+		}
+		if port := l.Protocol + " " + strconv.Itoa(int(l.Port)); !slices.Contains(covered, l.Port) && !slices.Contains(ports, port) {
+			ports = append(ports, port)
+		}
+	}
+	return ports, nil
+}
+
+// takeSurroundings raises what was found, and lets the gateways of FreeSWITCH be
+// allowed: a trunk must never be banned.
+func (d *Daemon) takeSurroundings(s surroundings) {
+	d.takeFreeSWITCH(s)
+	for _, name := range d.pipeline.Names() {
+		ports, known := s.uncovered[name]
+		if ports == "" {
+			if known {
+				d.board.Clear(doctor.PortUncovered, name, "")
+			}
+			continue
+		}
+		d.board.Raise(doctor.Finding{
+			Kind: doctor.PortUncovered, Severity: doctor.Warning, Jail: name,
+			Text:   fmt.Sprintf("%s listens on %s, which its bans do not cover", strings.Join(d.pipeline.Jails[name].Services, " or "), ports),
+			Remedy: fmt.Sprintf(`add the ports to ports in jails.d/%s.toml, or write ports = "all"`, name),
+		})
+	}
+	if len(s.rivals) == 0 {
+		if s.rivalsErr == nil {
+			d.board.Clear(doctor.RivalRunning, "", "")
+		}
+		return
+	}
+	d.board.Raise(doctor.Finding{
+		Kind: doctor.RivalRunning, Severity: doctor.Warning,
+		Text:   strings.Join(s.rivals, ", ") + " bans beside band: a ban that one of them lifts, the other may hold",
+		Remedy: "when band protects what it did, stop and disable it",
+	})
+}
+
+func (d *Daemon) takeFreeSWITCH(s surroundings) {
+	switch {
+	case s.err != nil && !errors.Is(s.err, fs.ErrNotExist):
+		d.board.Raise(doctor.Finding{
+			Kind: doctor.FreeSWITCHUnreadable, Severity: doctor.Warning, Source: s.dir,
+			Text:   "FreeSWITCH's configuration cannot be read: its gateways are not on the allowlist by themselves, and whether it logs failures is not known: " + s.err.Error(),
+			Remedy: "let band read it, or name its directory in band.toml: freeswitch = \"...\"",
+		})
+		return // what was known before stays
+	case s.freeswitch == nil:
+		d.board.ClearAll(doctor.FreeSWITCHUnreadable, nil)
+		d.board.ClearAll(doctor.FailuresUnlogged, nil)
+		return
+	}
+	d.board.ClearAll(doctor.FreeSWITCHUnreadable, nil)
+	silent := make(map[string]bool)
+	for _, p := range s.freeswitch.Silent() {
+		at := p.At.String()
+		if p.LogAuthFailures.At != (freeswitch.Place{}) {
+			at = p.LogAuthFailures.At.String()
+		}
+		silent[at] = true
+		d.board.Raise(doctor.Finding{
+			Kind: doctor.FailuresUnlogged, Severity: doctor.Error, Source: at,
+			Text: fmt.Sprintf("the sofia profile %s does not log wrong passwords: guessing them is not seen, only unknown users are", p.Name),
+			Remedy: fmt.Sprintf(`write <param name="log-auth-failures" value="true"/> into its settings, then: fs_cli -x "sofia profile %s rescan"`,
+				p.Name),
+		})
+	}
+	d.board.ClearAll(doctor.FailuresUnlogged, func(f doctor.Finding) bool { return silent[f.Source] })
+
+	var gateways []allowlist.Item
+	for _, g := range s.freeswitch.Gateways {
+		for _, host := range g.Hosts {
+			e, err := jails.ParseEntry(host)
+			if err != nil || e.File != "" {
+				continue // the reader left out what is no host
+			}
+			gateways = append(gateways, allowlist.Item{Entry: e, Origin: allowlist.Gateway, Note: "gateway " + g.Name})
+		}
+	}
+	same := slices.EqualFunc(gateways, d.gateways, func(a, b allowlist.Item) bool { return a.Entry == b.Entry && a.Note == b.Note })
+	if d.gateways = gateways; !same {
+		d.allow.Set(d.allowItems())
+	}
+}
