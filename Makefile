@@ -4,15 +4,43 @@ GO          ?= go
 STATICCHECK  = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 VERSION     := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 FUZZTIME    ?= 60s
+PREFIX      ?= /usr/local
 export CGO_ENABLED ?= 0
 
-.PHONY: build run demo test lint fuzz bench clean tools
+.PHONY: build run demo test lint fuzz bench clean tools install uninstall
 
 build: ## two static files, bin/band and bin/banctl
 	$(GO) build -trimpath -ldflags "-X band/internal/version.version=$(VERSION)" -o bin/ ./cmd/...
 
 run: build ## protect this host with the shipped jails, until interrupted
 	sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; exec $$sudo ./bin/band
+
+# What install puts below PREFIX, and the directories that may be new there.
+there     = $(DESTDIR)$(PREFIX)
+installed = sbin/band bin/banctl lib/systemd/system/band.service lib/sysusers.d/band.conf lib/tmpfiles.d/band.conf \
+	share/bash-completion/completions/banctl share/zsh/site-functions/_banctl share/fish/vendor_completions.d/banctl.fish
+made      = lib/systemd/system lib/systemd lib/sysusers.d lib/tmpfiles.d share/bash-completion/completions \
+	share/bash-completion share/zsh/site-functions share/zsh share/fish/vendor_completions.d share/fish
+
+install: $(if $(wildcard bin/band),,build) ## what make build built, below DESTDIR and PREFIX; an older one is replaced
+	install -d $(sort $(dir $(addprefix $(there)/,$(installed)))) $(DESTDIR)/etc/band/jails.d
+	install bin/band $(there)/sbin
+	install bin/banctl $(there)/bin
+	install -m 644 packaging/band.sysusers $(there)/lib/sysusers.d/band.conf
+	install -m 644 packaging/band.tmpfiles $(there)/lib/tmpfiles.d/band.conf
+	umask 022; sed 's|/usr/local/|$(PREFIX)/|' packaging/band.service >$(there)/lib/systemd/system/band.service
+	umask 022; bin/banctl completion bash >$(there)/share/bash-completion/completions/banctl
+	umask 022; bin/banctl completion zsh >$(there)/share/zsh/site-functions/_banctl
+	umask 022; bin/banctl completion fish >$(there)/share/fish/vendor_completions.d/banctl.fish
+	[ -e $(DESTDIR)/etc/band/band.toml ] || install -m 644 packaging/band.toml $(DESTDIR)/etc/band
+	@[ -n "$(DESTDIR)" ] || printf '%s\n' "$$(bin/band --version) is installed. It protects this host, now and after each boot, with:" \
+		'    systemd-sysusers && systemctl daemon-reload && systemctl enable band && systemctl restart band'
+
+uninstall: ## what install put there; configuration and state stay
+	rm -f $(addprefix $(there)/,$(installed)) $(DESTDIR)/etc/systemd/system/multi-user.target.wants/band.service
+	@for dir in $(made); do rmdir --ignore-fail-on-non-empty $(there)/$$dir 2>/dev/null || true; done
+	@[ -n "$(DESTDIR)" ] || printf '%s\n' 'What stays: /etc/band, /var/lib/band, and a band that runs, with its bans. To end that too:' \
+		'    systemctl daemon-reload; systemctl stop band; nft delete table inet band'
 
 demo: build tools ## an attack and its end, in network namespaces of its own
 	./packaging/demo.sh
@@ -39,7 +67,7 @@ bench:
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
 tools: ## what the tests need from the system
-	@command -v nft >/dev/null && command -v ip >/dev/null && command -v gcc >/dev/null || ./packaging/test-tools.sh
+	@for tool in nft ip gcc mmdebstrap; do command -v $$tool >/dev/null || exec ./packaging/test-tools.sh; done
 
 clean:
 	rm -rf bin

@@ -1,15 +1,16 @@
 #!/bin/sh
-# Installs what the demo and the tests use: nftables, iproute2 and, for the race
-# detector, a C compiler.
+# Installs what the demo and the tests use: nftables, iproute2, mmdebstrap, which
+# makes a small Debian for the tests of the unit, and, for the race detector, a C
+# compiler.
 set -eu
 sudo=
 [ "$(id -u)" = 0 ] || sudo=sudo
 if command -v apt-get >/dev/null; then
 	$sudo apt-get update -q
-	DEBIAN_FRONTEND=noninteractive $sudo apt-get install -qy --no-install-recommends nftables iproute2 gcc libc6-dev iputils-ping
+	DEBIAN_FRONTEND=noninteractive $sudo apt-get install -qy --no-install-recommends nftables iproute2 gcc libc6-dev iputils-ping mmdebstrap debian-archive-keyring
 elif command -v dnf >/dev/null; then
-	$sudo dnf install -y nftables iproute gcc iputils
+	$sudo dnf install -y nftables iproute gcc iputils mmdebstrap debian-keyring
 else
-	echo "install nft (nftables), ip (iproute2), ping and gcc, then try again" >&2
+	echo "install nft (nftables), ip (iproute2), ping, mmdebstrap and gcc, then try again" >&2
 	exit 1
 fi
