@@ -28,6 +28,7 @@ type host struct {
 	band  string            // text of band.toml
 	jails map[string]string // text of further jail files, by the name of the jail
 	path  string            // where the daemon finds journalctl
+	files map[string]string // that the daemon sees in the place of others, by their path
 }
 
 func newHost(t *testing.T) *host {
@@ -104,8 +105,15 @@ func (h *host) start() *exec.Cmd {
 	if err := os.WriteFile(filepath.Join(h.dir, "etc", "band.toml"), []byte(h.band), 0o644); err != nil {
 		h.t.Fatal(err)
 	}
-	daemon := h.command(filepath.Join(binaries, "band"),
-		"--config", h.dir+"/etc", "--state", h.dir+"/lib", "--socket", h.dir+"/band.sock")
+	args := []string{filepath.Join(binaries, "band"), "--config", h.dir + "/etc", "--state", h.dir + "/lib", "--socket", h.dir + "/band.sock"}
+	if len(h.files) > 0 {
+		script := ""
+		for path, instead := range h.files {
+			script += "mount --bind " + instead + " " + path + " && "
+		}
+		args = append([]string{"unshare", "--mount", "sh", "-c", script + `exec "$@"`, "sh"}, args...)
+	}
+	daemon := h.command(args...)
 	daemon.Env = append(os.Environ(), "TZ=UTC", "PATH="+h.path+":"+os.Getenv("PATH"))
 	daemon.Stderr = &strings.Builder{}
 	if err := daemon.Start(); err != nil {

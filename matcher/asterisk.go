@@ -6,7 +6,7 @@ import (
 	"strconv"
 )
 
-// asterisk is the format of Asterisk's logger (main/logger.c of 22): in its own
+// asterisk is the format of Asterisk's logger (main/logger.c): in its own
 // files `[2026-11-21 07:51:48] NOTICE[1638][C-00000fa9] chan_sip.c: text`, with the
 // time that dateformat in logger.conf asks for, `Nov 21 07:51:48` where it does
 // not; behind a syslog header `NOTICE[1638]: chan_sip.c:28926 in function: text`.
@@ -24,14 +24,14 @@ import (
 //     Asterisk can hold;
 //   - what is left, above all chan_iax2, can be told from records of Asterisk by
 //     nothing: whoever writes a line end there writes the start of a record, too.
-//     A log that callers cannot write to is the one of level "security" alone, or
-//     what goes through syslog or the journal, where a message is one record.
+//     A log of the level "security" alone holds the least of that. What goes
+//     through syslog or the journal, where a message is one record, holds none.
 type asterisk struct{}
 
 func (asterisk) singleLine() bool       { return false }
 func (asterisk) glued([]byte) int       { return 0 }
 func (asterisk) finish(r Record) Record { return r }
-func (asterisk) forgeable() bool        { return true }
+func (asterisk) tellsIdle() bool        { return false }
 func (asterisk) sessions() bool         { return false } // a process serves all callers
 
 func (asterisk) start(line []byte) (header, bool) {

@@ -22,8 +22,8 @@ type Format interface {
 	finish(r Record) Record
 	// entry returns the record that a message of the journal is.
 	entry(e Entry) Record
-	// forgeable and sessions are what [Forgeable] and [TellsSession] say.
-	forgeable() bool
+	// tellsIdle and sessions are what [TellsIdle] and [TellsSession] say.
+	tellsIdle() bool
 	sessions() bool
 }
 
@@ -62,7 +62,7 @@ type lines struct{}
 func (lines) singleLine() bool       { return true }
 func (lines) glued([]byte) int       { return 0 }
 func (lines) finish(r Record) Record { return r }
-func (lines) forgeable() bool        { return false }
+func (lines) tellsIdle() bool        { return false }
 func (lines) sessions() bool         { return false }
 
 // Formats are the names that a jail may give as its format.
@@ -87,7 +87,10 @@ func FormatNamed(name, layout string) (Format, error) {
 		return nil, fmt.Errorf("the format %q knows how its time is written; a layout is for the format \"raw\"", name)
 	}
 	l, err := newLayout(layout)
-	return raw{layout: l}, err
+	if err != nil {
+		return nil, err
+	}
+	return raw{layout: l}, nil
 }
 
 // SpansLines reports whether a record of the format may have several lines.
@@ -97,10 +100,9 @@ func SpansLines(f Format) bool { return !f.singleLine() }
 // process that wrote them: those of one belong together.
 func TellsSession(f Format) bool { return f.sessions() }
 
-// Forgeable reports whether a caller who gets a line end into the log can write
-// a whole record, because the program writes its log itself. What goes through a
-// syslog daemon or the journal does not let him, nor does JSON.
-func Forgeable(f Format) bool { return f.forgeable() }
+// TellsIdle reports whether records of the format tell how idle the CPU was: by
+// that those can be doubted that a caller forged.
+func TellsIdle(f Format) bool { return f.tellsIdle() }
 
 // Stamp returns what tells the time of the record that a line starts, for
 // [Clock.Time], and nil where it starts none.

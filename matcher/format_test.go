@@ -63,19 +63,19 @@ func TestFormatNamed(t *testing.T) {
 
 func TestFormatsSay(t *testing.T) {
 	tests := []struct {
-		name                      string
-		spans, session, forgeable bool
+		name                 string
+		spans, session, idle bool
 	}{
 		{"freeswitch", true, false, true},
 		{"freeswitch-json", false, false, false},
 		{"syslog", false, true, false},
-		{"asterisk", true, false, true},
+		{"asterisk", true, false, false},
 		{"raw", false, false, false},
 	}
 	for _, tt := range tests {
 		f := named(t, tt.name, "")
-		if matcher.SpansLines(f) != tt.spans || matcher.TellsSession(f) != tt.session || matcher.Forgeable(f) != tt.forgeable {
-			t.Errorf("%s: %v %v %v", tt.name, matcher.SpansLines(f), matcher.TellsSession(f), matcher.Forgeable(f))
+		if matcher.SpansLines(f) != tt.spans || matcher.TellsSession(f) != tt.session || matcher.TellsIdle(f) != tt.idle {
+			t.Errorf("%s: %v %v %v", tt.name, matcher.SpansLines(f), matcher.TellsSession(f), matcher.TellsIdle(f))
 		}
 	}
 }

@@ -17,7 +17,7 @@ import (
 type freeswitch struct{}
 
 func (freeswitch) singleLine() bool { return false }
-func (freeswitch) forgeable() bool  { return true }
+func (freeswitch) tellsIdle() bool  { return true }
 func (freeswitch) sessions() bool   { return false }
 
 func (freeswitch) start(line []byte) (header, bool) {

@@ -154,6 +154,7 @@ func TestNeverTold(t *testing.T) {
 	d := journaltest.Start(t)
 	number(d, 0, 10)
 	d.Send("MESSAGE=never told", "JOB=a")
+	d.Sync()
 	c := config(t, d, numbers, "+", "JOB=a")
 	script := filepath.Join(t.TempDir(), "reader")
 	text := "#!/bin/bash\ncase \"$*\" in *--follow*) set -- \"${@//JOB=a/JOB=b}\" ;; esac\nexec " + strings.Join(c.Command, " ") + " \"$@\"\n"
@@ -189,6 +190,7 @@ func TestCaughtUp(t *testing.T) {
 	}
 	f.stop()
 	number(d, 0, 3000)
+	d.Sync()
 	f = follow(t, config(t, d, numbers))
 	for f.caughtUp == 0 {
 		f.take(<-f.batches)

@@ -148,8 +148,11 @@ func (j *Journald) Restart() {
 	}
 }
 
+// Sync waits until what was sent is in the journal.
+func (j *Journald) Sync() { j.t.Helper(); j.Journalctl("--sync") }
+
 // Rotate archives the journal files and begins new ones.
-func (j *Journald) Rotate() { j.t.Helper(); j.Journalctl("--rotate") }
+func (j *Journald) Rotate() { j.t.Helper(); j.Sync(); j.Journalctl("--rotate") }
 
 // Vacuum deletes the archived journal files.
 func (j *Journald) Vacuum() { j.t.Helper(); j.Journalctl("--vacuum-files=1") }

@@ -27,13 +27,13 @@ type Source struct {
 	candidate time.Duration // for another Offset
 	votes     int           // batches in a row that spoke for it
 
-	forgeable bool // by its format: callers can write whole records to it
-	trusted   bool // callers cannot write to it
-	clock     *matcher.Clock
-	jails     []*Jail
-	canary    canary
-	sessions  Sessions
-	at        json.RawMessage // cursor of whoever reads the source
+	doubted  bool // by its format: forged records can be told from others
+	trusted  bool // its records are taken as they are
+	clock    *matcher.Clock
+	jails    []*Jail
+	canary   canary
+	sessions Sessions
+	at       json.RawMessage // cursor of whoever reads the source
 }
 
 // position is what is known of a source: how far it was read, and what the
@@ -50,8 +50,8 @@ type position struct {
 // NewSource returns the source of that name with what the store knew of it.
 // Stamps without a zone are local time of location.
 func (p *Pipeline) NewSource(name, via string, format matcher.Format, location *time.Location) (*Source, error) {
-	s := &Source{Name: name, Via: via, forgeable: matcher.Forgeable(format), clock: matcher.NewClock(location)}
-	s.trusted = !s.forgeable
+	s := &Source{Name: name, Via: via, doubted: matcher.TellsIdle(format), clock: matcher.NewClock(location)}
+	s.trusted = !s.doubted
 	if raw, known := p.state.cursors[name]; known {
 		var was position
 		if err := json.Unmarshal(raw, &was); err != nil {
@@ -90,7 +90,7 @@ func (s *Source) Watch(j *Jail, preferred bool) {
 
 // Unwatch lets no jail see the records of the source any more, until Watch.
 func (s *Source) Unwatch() {
-	s.jails, s.trusted = nil, !s.forgeable
+	s.jails, s.trusted = nil, !s.doubted
 }
 
 // Jails returns the names of the jails that watch the source.
