@@ -112,6 +112,7 @@ func TestScripts(t *testing.T) {
 				"banctl": fmt.Sprintf("%s %s/banctl %s", strings.Join(enter, " "), binaries, own),
 				"nft":    strings.Join(enter, " ") + " nft",
 				"ip":     strings.Join(enter, " ") + " ip",
+				"inside": strings.Join(enter, " "),
 			}
 			bin := filepath.Join(env.WorkDir, ".bin")
 			reader := filepath.Join(env.WorkDir, ".journalctl")
