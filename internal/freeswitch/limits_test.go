@@ -62,7 +62,7 @@ func TestBombs(t *testing.T) {
 		{"many elements", map[string]string{"sip_profiles/a.xml": good + "<profile><settings>" + strings.Repeat("<x/>", 1<<20)}, nil, 1,
 			[]string{"sip_profiles/a.xml:2: there are more than 250000 elements: the rest of the file is not read"}},
 		{"many elements that do not matter", map[string]string{
-			"directory/a.xml": "<domain>" + strings.Repeat("<user><params><param/></params></user>", 100_000) + "</domain>", "sip_profiles/a.xml": good,
+			"directory/a.xml": "<domain>" + strings.Repeat("<user><params/></user>", 300_000) + "</domain>", "sip_profiles/a.xml": good,
 		}, nil, 1, nil},
 		{"many attributes", map[string]string{
 			"sip_profiles/a.xml": "<profile" + strings.Repeat(" name", 1<<20) + " x=''" + strings.Repeat("x=''", 1<<20) + "><settings/></profile>"}, nil, 1, nil},

@@ -44,8 +44,10 @@ func TestVariables(t *testing.T) {
 		{"over two lines", "<X-PRE-PROCESS cmd=\"set\"\n data=\"a=1\"/>", "$${a}", "$${a}"},
 		{"turned off", `<X-NO-PRE-PROCESS cmd="set" data="a=1"/>`, "$${a}", "$${a}"},
 		{"turned off by another letter", `<!--<Z-PRE-PROCESS cmd="set" data="a=1"/>-->`, "$${a}", "$${a}"},
-		{"without its bracket", `X-PRE-PROCESS cmd="set" data="a=1"/>`, "$${a}", "$${a}"},
+		{"without its bracket", `<!--X-PRE-PROCESS cmd="set" data="a=1"/>`, "$${a}", "$${a}"},
 		{"in a comment for the preprocessor", "<!--#comment\n" + set("a=1") + "-->", "$${a}", "$${a}"},
+		{"in one that ends behind a variable, which FreeSWITCH does not see", "<!--#comment\n$${x} -->\n" + set("a=1") + "-->", "$${a}", "$${a}"},
+		{"in one that ends before a variable", "<!--#comment\n--> $${x}\n" + set("a=1"), "$${a}", "1"},
 		{"beside <include>", "<include>" + set("a=1"), "$${a}", "$${a}"},
 		{"beside <?", "<?xml version=\"1.0\"?>" + set("a=1"), "$${a}", "$${a}"},
 		{"from the environment", set("a=1") + `<X-PRE-PROCESS cmd="env-set" data="a=$HOME"/>`, "$${a}", "$${a}"},
@@ -181,6 +183,10 @@ func TestIncludes(t *testing.T) {
 			}
 			if d := diff(tt.problems, got.Problems); d != "" {
 				t.Error(d)
+			}
+			slices.Sort(got.Files)
+			if files := slices.Compact(slices.Clone(got.Files)); len(files) < len(got.Files) {
+				t.Errorf("a file is named twice: %q", got.Files)
 			}
 		})
 	}
