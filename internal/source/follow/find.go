@@ -57,7 +57,10 @@ func (f *Follower) resume(now *file) []*file {
 	}
 	switch {
 	case old != nil:
-		f.done = append(f.done, old.position(f.Path))
+		f.done = append(f.done, ended{Position: old.position(f.Path)})
+		for before := p.Before; before != nil; before = before.Before {
+			f.done = append(f.done, ended{Position: *before})
+		}
 		files := append([]*file{old}, f.rotatedSince(old, now)...)
 		if now != nil {
 			_ = now.seek(0)
@@ -76,7 +79,7 @@ func (f *Follower) resume(now *file) []*file {
 // was rotated away unseen, then now.
 func (f *Follower) succeed(now *file) []*file {
 	for _, p := range f.done {
-		if p.Inode == now.ino && p.Device == now.dev && now.holds(p) {
+		if p.Inode == now.ino && p.Device == now.dev && now.holds(p.Position) {
 			return []*file{now}
 		}
 	}
@@ -113,7 +116,10 @@ func (f *Follower) rotatedSince(old, now *file) []*file {
 		return nil
 	}
 	known := slices.Concat(f.files, f.late, []*file{old})
-	read := slices.Clone(f.done)
+	var read []Position
+	for _, e := range f.done {
+		read = append(read, e.Position)
+	}
 	for _, g := range known {
 		read = append(read, g.position(f.Path))
 	}
@@ -157,7 +163,7 @@ func (f *Follower) siblings(now *file) []sibling {
 		places = append(places, real)
 	}
 	var found []sibling
-	seen := make(map[string]bool)
+	seen := make(map[string]int) // where in found
 	for _, place := range places {
 		dir, base := filepath.Split(place)
 		entries, err := os.ReadDir(cmp.Or(dir, "."))
@@ -170,17 +176,22 @@ func (f *Follower) siblings(now *file) []sibling {
 			if err != nil || !fi.Mode().IsRegular() || now != nil && now.is(fi) {
 				continue
 			}
-			rotated := IsRotated(base, e.Name())
+			rotated := IsRotated(base, e.Name()) || place != f.Path && sameDate(base, e.Name())
 			near := rotated || strings.HasPrefix(e.Name(), base)
-			if !seen[path] {
-				seen[path] = true
-				found = append(found, sibling{fi, path, near, rotated})
+			i, known := seen[path]
+			if !known {
+				i = len(found)
+				seen[path] = i
+				found = append(found, sibling{FileInfo: fi, path: path})
 			}
+			found[i].near = found[i].near || near
+			found[i].rotated = found[i].rotated || rotated
 		}
 	}
 	found = slices.DeleteFunc(found, func(s sibling) bool {
 		plain, zipped := strings.CutSuffix(s.path, ".gz")
-		return zipped && seen[plain]
+		_, there := seen[plain]
+		return zipped && there
 	})
 	slices.SortStableFunc(found, func(a, b sibling) int { return a.ModTime().Compare(b.ModTime()) })
 	return found
@@ -208,6 +219,14 @@ func IsRotated(base, name string) bool {
 	added, ok = strings.CutSuffix(added, ext)
 	return ok && infix.MatchString(added)
 }
+
+// sameDate reports whether two names differ in the digits of a date alone: what a
+// link leads to is often called so, one after the other.
+func sameDate(a, b string) bool {
+	return len(digit.FindAllString(a, -1)) >= len("20261121") && digit.ReplaceAllString(a, "0") == digit.ReplaceAllString(b, "0")
+}
+
+var digit = regexp.MustCompile(`[0-9]`)
 
 // openFirst opens the newest of those wanted that holds p, at p; an
 // uncompressed one if there is.

@@ -76,7 +76,7 @@ type Follower struct {
 	files   []*file // the one being read, then newer generations
 	current *file   // files[0] once it was announced
 	late    []*file // older generations whose writer might not have noticed yet
-	done    []Position
+	done    []ended
 
 	told            bool      // a chunk with data was sent
 	settled         bool      // what was sent is complete
@@ -281,6 +281,7 @@ func (f *Follower) deliver(ctx context.Context, cur *file, data []byte) {
 		// one say that they end there.
 		if st, err := cur.stamp(); err == nil {
 			c.ModTime = st.mtime
+			c.file.Before = f.notOlder(st.mtime)
 			end := cur.off == st.size || cur.ended
 			c.Settled = cur.settledAt(st) || end && time.Since(cur.grew) >= quiet
 			c.CaughtUp = end && f.nothingNewer()
@@ -296,6 +297,26 @@ func (f *Follower) deliver(ctx context.Context, cur *file, data []byte) {
 			return
 		}
 	}
+}
+
+// ended is a file that was read to its end.
+type ended struct {
+	Position
+	mtime time.Time
+}
+
+// notOlder returns the ends of the files read before that are not older than a
+// time, as a chain; nil, as a rule.
+func (f *Follower) notOlder(mtime time.Time) *Position {
+	var chain *Position
+	for _, e := range f.done {
+		if !e.mtime.Before(mtime) {
+			p := e.Position
+			p.Before = chain
+			chain = &p
+		}
+	}
+	return chain
 }
 
 // nothingNewer reports whether no newer generation has content.
@@ -348,7 +369,11 @@ func (f *Follower) turn(cur *file) bool {
 		}
 	}
 	f.files = f.files[1:]
-	f.done = append(f.done, cur.position(f.Path))
+	e := ended{Position: cur.position(f.Path)}
+	if st, err := cur.stamp(); err == nil {
+		e.mtime = st.mtime
+	}
+	f.done = append(f.done, e)
 	if len(f.done) > maxDone {
 		f.done = f.done[1:]
 	}

@@ -26,6 +26,9 @@ type Position struct {
 	Offset int64  `json:"off"`
 	Head   string `json:"head,omitempty"` // of the first min(Offset, 256) bytes, as count:hex
 	Tail   string `json:"tail,omitempty"` // of the min(Offset, 64) bytes before Offset, as count:hex
+	// Before is the end of a file that was read before this one, where their times
+	// do not tell which is older: several generations fit into a clock tick.
+	Before *Position `json:"before,omitempty"`
 }
 
 // IsZero reports whether p is no position at all: nothing was ever taken.

@@ -222,6 +222,58 @@ func TestResumeWhenTheFileIsLate(t *testing.T) {
 	}
 }
 
+// Several generations may be written within one tick of the clock of files. What
+// was read of them is not read again after a restart.
+func TestResumeWithinOneTick(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "fs.log")
+	first, second, third := numbered(0, 100), numbered(100, 200), numbered(200, 300)
+	put := func(text string) { // as the newest, of the same time
+		t.Helper()
+		write(t, path+".new", text)
+		tick := time.Date(2026, 11, 21, 7, 0, 0, 0, time.UTC)
+		must(t, os.Chtimes(path+".new", tick, tick))
+		must(t, os.Rename(path+".new", path))
+	}
+	put(first)
+	r := start(t, follow.Config{Path: path})
+	r.untilCaughtUp()
+	must(t, os.Rename(path, path+".2"))
+	put(second)
+	r.untilText(first + second)
+	r.stop()
+	from := r.pos
+	must(t, os.Rename(path, path+".1"))
+	put(third)
+	r = start(t, follow.Config{Path: path, From: from})
+	r.untilText(third)
+	r.nothing()
+}
+
+// What a link led to in between is found by its name, which differs in a date.
+func TestResumeBehindALink(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	path := filepath.Join(dir, "log")
+	link := func(day int, text string) {
+		t.Helper()
+		target := filepath.Join(dir, fmt.Sprintf("fs.202611%02d.txt", day))
+		write(t, target, text)
+		must(t, os.Symlink(target, path+".new"))
+		must(t, os.Rename(path+".new", path))
+	}
+	link(19, numbered(0, 100))
+	r := start(t, follow.Config{Path: path})
+	r.untilCaughtUp()
+	r.stop()
+	link(20, numbered(100, 200))
+	write(t, filepath.Join(dir, "other.20261120.txt"), "another log\n")
+	link(21, numbered(200, 300))
+	from := r.pos
+	r = start(t, follow.Config{Path: path, From: from})
+	r.untilText(numbered(100, 300))
+}
+
 func TestFirstStartBisects(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -86,7 +86,7 @@ func (w *writer) touch() {
 }
 
 func (w *writer) link(n int) {
-	target := fmt.Sprint(w.path, "-target-", n)
+	target := fmt.Sprintf("%s-target-202611%04d", w.path, n)
 	must(w.t, os.WriteFile(target, nil, 0o644))
 	_ = os.Remove(w.path + ".new")
 	must(w.t, os.Symlink(target, w.path+".new"))
