@@ -124,7 +124,6 @@ func (q *question) Write(b []byte) (int, error) {
 	if _, err := p.Start(q.message(b)); err == nil {
 		if question, err := p.Question(); err == nil {
 			q.asked = question.Type
-			q.hearing.note(q.asked, nil)
 		}
 	}
 	return q.Conn.Write(b)

@@ -73,7 +73,7 @@ func forged(h handler) handler {
 		asks.Response = false
 		none := lie.reply(query)
 		none.Questions = nil
-		return append([][]byte{pack(id), pack(question), pack(asks), pack(none), nil, []byte("garbage")}, h(network, query)...)
+		return append([][]byte{nil, []byte("garbage"), pack(none), pack(asks), pack(question), pack(id)}, h(network, query)...)
 	}
 }
 
@@ -154,6 +154,7 @@ func TestLookup(t *testing.T) {
 		{name: "failure of IPv6", h: only(A, both.handle, code(dnsmessage.RCodeServerFailure)), want: noIPv6},
 		{name: "failure of IPv4", h: only(AAAA, both.handle, code(dnsmessage.RCodeRefused)), want: noIPv4},
 		{name: "damaged IPv6", h: only(A, both.handle, damaged), want: noIPv6},
+		{name: "no such name in IPv6", h: only(A, both.handle, code(dnsmessage.RCodeNameError)), want: answer(300, "192.0.2.7")},
 		{name: "silent over TCP", h: only(A, both.handle, truncated(silence)), want: noIPv6},
 		{name: "forged alone", h: only(A, both.handle, forged(silence)), want: noIPv6},
 
@@ -255,19 +256,29 @@ func TestListAndServer(t *testing.T) {
 	r.eventually("192.0.2.7/32", "192.0.2.8/32", "192.0.2.9/32")
 }
 
+// inside reports whether the test runs in namespaces of its own, and runs it
+// there where it does not.
+func inside(t *testing.T) bool {
+	t.Helper()
+	const mark = "ALLOWLIST_TEST_INSIDE"
+	if os.Getenv(mark) == t.Name() {
+		return true
+	}
+	t.Parallel()
+	cmd := exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$")
+	cmd.Env = append(os.Environ(), mark+"="+t.Name())
+	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return false
+}
+
 // TestSystem shows that a list without a resolver of its own asks what this
 // system is configured to ask: /etc/hosts, the name servers in turn, and the
 // search domains. It runs in namespaces of its own.
 func TestSystem(t *testing.T) {
-	const inside = "ALLOWLIST_TEST_INSIDE"
-	if os.Getenv(inside) == "" {
-		t.Parallel()
-		cmd := exec.Command("/proc/self/exe", "-test.run=^TestSystem$")
-		cmd.Env = append(os.Environ(), inside+"=yes")
-		cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS}
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("%v\n%s", err, out)
-		}
+	if !inside(t) {
 		return
 	}
 	if out, err := exec.Command("ip", "link", "set", "lo", "up").CombinedOutput(); err != nil {
@@ -276,7 +287,7 @@ func TestSystem(t *testing.T) {
 	for path, text := range map[string]string{
 		"/etc/hosts":         "192.0.2.50 in-hosts.example.com\n127.0.0.1 localhost\n",
 		"/etc/resolv.conf":   "nameserver 127.0.0.2\nnameserver 127.0.0.3\nnameserver 127.0.0.4\nsearch example.com\noptions attempts:9\n",
-		"/etc/nsswitch.conf": "hosts: files dns\n",
+		"/etc/nsswitch.conf": "hosts: files resolve [!UNAVAIL=return] dns\n",
 	} {
 		own := filepath.Join(t.TempDir(), "file")
 		if err := os.WriteFile(own, []byte(text), 0o644); err != nil {

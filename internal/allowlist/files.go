@@ -58,7 +58,6 @@ func (l *List) read(ctx context.Context) {
 	ticker := time.NewTicker(lookEvery)
 	defer ticker.Stop()
 	some := l.look(ctx, func(*file) bool { return true })
-	l.begin()
 	for {
 		tick := ticker.C
 		if !some {

@@ -75,7 +75,7 @@ type List struct {
 	known    map[string][]netip.Addr // of an earlier run, not used yet
 	asking   int                     // look-ups that are under way
 	slow     int                     // those of asking that were slow the last time
-	running  int                     // of the two goroutines, those that have begun
+	running  bool
 	isReady  bool
 	snapshot []Item // nil: to be made anew
 }
@@ -106,6 +106,7 @@ func New(c Config) *List {
 }
 
 // Set replaces all items. What is known of names and files that stay is kept.
+// Where nothing changes, nobody is told.
 func (l *List) Set(items []Item) {
 	items = slices.Clone(items)
 	for i, item := range items {
@@ -125,6 +126,7 @@ func (l *List) Set(items []Item) {
 // Run resolves names, reads files and drops items whose time is over, until ctx
 // ends. It is called once.
 func (l *List) Run(ctx context.Context) {
+	l.begin()
 	var tasks sync.WaitGroup
 	tasks.Go(func() { l.resolve(ctx) })
 	tasks.Go(func() { l.read(ctx) })
@@ -279,17 +281,17 @@ func (l *List) changed() {
 	poke(l.changes)
 }
 
-// begin says that one of the goroutines of Run has begun.
+// begin says that Run has begun.
 func (l *List) begin() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.running++
+	l.running = true
 	l.announce()
 }
 
 // announce closes ready when it is time.
 func (l *List) announce() {
-	if l.isReady || l.running < 2 {
+	if l.isReady || !l.running {
 		return
 	}
 	for _, f := range l.files {

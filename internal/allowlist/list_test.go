@@ -302,6 +302,10 @@ func TestItems(t *testing.T) {
 			t.Errorf("items (-want +got):\n%s", d)
 		}
 
+		slices.Reverse(r.Snapshot())
+		if item := r.Snapshot()[0]; item.Entry.Name == "" {
+			t.Errorf("the snapshot was changed from outside: it begins with %v", item)
+		}
 		slices.Reverse(items)
 		r.Set(items)
 		if r.told() {
@@ -393,8 +397,18 @@ func TestReady(t *testing.T) {
 		if !ready(r) {
 			t.Error("not ready when every name was tried")
 		}
-		if !ready(newRig(t, nil).start()) {
-			t.Error("an empty list is not ready")
+		r = newRig(t, nil, "192.0.2.1")
+		if ready(r) {
+			t.Error("a list without names is ready before it runs")
+		}
+		if !ready(r.start()) {
+			t.Error("a list without names is not ready")
+		}
+
+		r = newRig(t, nil, file)
+		r.zone.set("in-file.example.com", record{takes: -1})
+		if ready(r.start()) {
+			t.Error("ready while the name in a file is asked for")
 		}
 
 		r = newRig(t, nil, "slow.example.com")

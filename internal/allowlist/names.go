@@ -37,16 +37,16 @@ const (
 	tolerate = 10 * time.Minute
 )
 
-// An Answer is what a name stands for, and for how long. What it does not tell
-// of IPv4 or IPv6 because nobody answered is missing, which is not the same as
-// that there are no such addresses.
+// An Answer is what a name stands for.
 type Answer struct {
-	Addrs                    []netip.Addr
-	TTL                      time.Duration
+	Addrs []netip.Addr
+	TTL   time.Duration // how long it is good for
+
+	// Nobody answered for that family: there may be such addresses.
 	MissingIPv4, MissingIPv6 bool
 }
 
-// misses reports whether a may be a part of the answer that did not arrive.
+// misses reports whether addr may be in the part of the answer that is missing.
 func (a Answer) misses(addr netip.Addr) bool {
 	return addr.Is4() && a.MissingIPv4 || addr.Is6() && a.MissingIPv6
 }
@@ -103,7 +103,6 @@ func (l *List) want(all []string) {
 func (l *List) resolve(ctx context.Context) {
 	var lookups sync.WaitGroup
 	defer lookups.Wait()
-	l.begin()
 	for {
 		names, wait := l.due()
 		for _, n := range names {
@@ -202,11 +201,12 @@ func (l *List) ask(ctx context.Context, n *name) {
 	l.announce()
 }
 
-// take makes answer, which was asked for at began, what n stands for.
+// take makes answer, which was asked for at began, what n stands for. Its
+// addresses beyond the bound have been taken off it.
 func (l *List) take(n *name, answer Answer, beyond int, began, now time.Time) {
 	ttl := min(max(answer.TTL, minTTL), maxTTL)
 	n.due = now.Add(early(max(ttl-now.Sub(began), minTTL)))
-	n.failures, n.failing, n.err, n.resolved = 0, time.Time{}, "", now
+	n.failures, n.err, n.resolved = 0, "", now
 	l.snapshot = nil
 
 	was := n.current
@@ -226,7 +226,7 @@ func (l *List) take(n *name, answer Answer, beyond int, began, now time.Time) {
 	n.current, _ = usable(n.current)
 	n.bound()
 	if n.tell() {
-		l.log.Info("allowlist entry resolved", "name", n.name, "addresses", n.prefixes)
+		l.log.Info("allowlist entry resolved", "name", n.name, "addresses", n.current)
 		l.changed()
 	}
 	if beyond == 0 {
@@ -313,6 +313,6 @@ func usable(addrs []netip.Addr) (some []netip.Addr, beyond int) {
 	return some[:fit:fit], len(some) - fit
 }
 
-// early returns d or up to a tenth less, so that names that were asked for
+// early returns d (10 ns or more) or up to a tenth less, so that names that were asked for
 // together drift apart, and none is asked for late.
 func early(d time.Duration) time.Duration { return d - rand.N(d/10) }

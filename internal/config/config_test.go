@@ -39,7 +39,7 @@ func TestShipped(t *testing.T) {
 	}
 	enabled := map[string]bool{
 		"freeswitch": true, "freeswitch-acl": true, "freeswitch-scan": false,
-		"sshd": true, "asterisk": true, "portscan": false,
+		"sshd": true, "asterisk": false, "portscan": false,
 	}
 	for _, j := range c.Jails {
 		if want, known := enabled[j.Name]; !known || j.Enabled != want {

@@ -219,7 +219,7 @@ func TestReadUnreadable(t *testing.T) {
 		}
 	})
 
-	if err := os.Chmod(filepath.Join(dir, "freeswitch.xml"), 0); err != nil {
+	if err := os.Chmod(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	unprivileged(t, func() {

@@ -12,6 +12,8 @@ type Gateway struct {
 	Name    string
 	Profile string // that it belongs to
 	// Hosts are where it is: addresses, and host names in lower case, each once.
+	// The SRV records of a name may tell of others, which FreeSWITCH prefers
+	// where no port is set (RFC 3263, section 4.2).
 	Hosts []string
 	At    Place
 }

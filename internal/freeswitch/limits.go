@@ -41,7 +41,7 @@ func (l *ledger) complain(text string) {
 		return // a file that is included twice
 	}
 	if len(l.problems) == maxProblems-1 {
-		text, l.stopped = "there are more problems: the rest is not read", true
+		text, l.stopped = "there are more problems; the rest may not be read", true
 	}
 	if len(l.problems) < maxProblems {
 		l.problems = append(l.problems, text)

@@ -15,16 +15,28 @@ type Cursor string
 // numbered both, the numbers decide; else the times, which a clock that was set
 // may turn around.
 func (c Cursor) After(d Cursor) bool {
-	if s, ok := c.field("s"); ok {
-		if other, ok := d.field("s"); ok && s == other {
-			n, ok := c.number("i")
-			m, ok2 := d.number("i")
-			if ok && ok2 {
-				return n > m
-			}
-		}
+	if n, m, ok := numbers(c, d); ok {
+		return n > m
 	}
 	return c.Time().After(d.Time())
+}
+
+// follows reports whether journald wrote c right behind d.
+func (c Cursor) follows(d Cursor) bool {
+	n, m, ok := numbers(c, d)
+	return ok && n == m+1
+}
+
+// numbers returns the numbers of two entries, false where it was not one
+// journald that numbered both.
+func numbers(c, d Cursor) (n, m uint64, ok bool) {
+	s, ok := c.field("s")
+	if other, ok2 := d.field("s"); !ok || !ok2 || s != other {
+		return 0, 0, false
+	}
+	n, ok = c.number("i")
+	m, ok2 := d.number("i")
+	return n, m, ok && ok2
 }
 
 // Time returns when journald took the entry, the zero Time where the cursor

@@ -7,8 +7,9 @@ import "time"
 type Entry struct {
 	Cursor Cursor    // of its last piece
 	Time   time.Time // when journald took its last piece
-	// Message is the field MESSAGE, of any bytes; nil where there is none or a
-	// part of it was given up. Of one of over MaxMessage the middle is left out.
+	// Message is the field MESSAGE, of any bytes; nil where there is none, or where
+	// a part of the line may be missing. Of one of over MaxMessage the middle is
+	// left out.
 	Message []byte
 	Fields  []Field // the other fields, of the first piece; a name may stand several times
 	Pieces  int     // how many entries of the journal it was made of, 1 or more

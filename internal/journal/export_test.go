@@ -86,6 +86,29 @@ func TestReader(t *testing.T) {
 			"OK: a line that does not end", head + "_STREAM_ID=1\n_LINE_BREAK=line-max\nMESSAGE=a\n\n" + head + "MESSAGE=b\n\n",
 			[]journal.Entry{entry([]byte("b"))}, nil,
 		},
+		{
+			"OK: what comes behind a gap is not believed",
+			"__CURSOR=s=1;i=9\n_TRANSPORT=driver\nMESSAGE_ID=a596d6fe7bfa4994828e72309e95d61e\n\n" + head + "_STREAM_ID=1\nMESSAGE=rest of a line\n\n",
+			[]journal.Entry{
+				{Cursor: "s=1;i=9", Fields: []journal.Field{{Name: "_TRANSPORT", Value: "driver"}, {Name: "MESSAGE_ID", Value: "a596d6fe7bfa4994828e72309e95d61e"}}, Pieces: 1},
+				entry(nil, journal.Field{Name: "_STREAM_ID", Value: "1"}),
+			}, nil,
+		},
+		{
+			"OK: nor is a line that goes on over it",
+			head + "_STREAM_ID=1\n_LINE_BREAK=line-max\nMESSAGE=a\n\n__CURSOR=s=1;i=c\n_TRANSPORT=driver\nMESSAGE_ID=a596d6fe7bfa4994828e72309e95d61e\n\n__CURSOR=s=1;i=d\n_STREAM_ID=1\nMESSAGE=b\n\n",
+			[]journal.Entry{
+				{Cursor: "s=1;i=c", Fields: []journal.Field{{Name: "_TRANSPORT", Value: "driver"}, {Name: "MESSAGE_ID", Value: "a596d6fe7bfa4994828e72309e95d61e"}}, Pieces: 1},
+				{Cursor: "s=1;i=d", Fields: []journal.Field{{Name: "_STREAM_ID", Value: "1"}, {Name: "_LINE_BREAK", Value: "line-max"}}, Pieces: 2},
+			}, nil,
+		},
+		{
+			"OK: what comes later is", head + "_TRANSPORT=driver\nMESSAGE_ID=a596d6fe7bfa4994828e72309e95d61e\n\n__CURSOR=s=1;i=c\n_STREAM_ID=1\nMESSAGE=a\n\n",
+			[]journal.Entry{
+				entry(nil, journal.Field{Name: "_TRANSPORT", Value: "driver"}, journal.Field{Name: "MESSAGE_ID", Value: "a596d6fe7bfa4994828e72309e95d61e"}),
+				{Cursor: "s=1;i=c", Message: []byte("a"), Fields: []journal.Field{{Name: "_STREAM_ID", Value: "1"}}, Pieces: 1},
+			}, nil,
+		},
 		{"bad: it ends within an entry", head + "MESSAGE=a\n\n" + head, []journal.Entry{entry([]byte("a"))}, io.ErrUnexpectedEOF},
 		{"bad: it ends within a line", head + "MESS", nil, io.ErrUnexpectedEOF},
 		{"bad: it ends within a long line", head + "MESSAGE=" + long(200_000), nil, io.ErrUnexpectedEOF},

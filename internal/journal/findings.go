@@ -56,10 +56,14 @@ func wants(matches []Match, unit string) bool {
 	return false
 }
 
-// cut says that lines are cut.
-func (r *reading) cut() {
+// cut says that a line was cut.
+func (r *reading) cut(e Entry) {
+	left := past - time.Since(e.Time)
+	if left <= 0 {
+		return
+	}
 	r.config.Board.Raise(doctor.Finding{
-		Kind: doctor.JournalCut, Severity: doctor.Warning, Source: Source, For: past,
+		Kind: doctor.JournalCut, Severity: doctor.Warning, Source: Source, For: left,
 		Text:   "journald cut lines that are longer than its LineMax; they were joined, but one that ends just where it was cut hides the line behind it",
 		Remedy: "write LineMax=16M below [Journal] in a drop-in of journald.conf, and restart systemd-journald",
 	})
@@ -74,6 +78,7 @@ func (r *reading) gap(why string) {
 }
 
 func (r *reading) missing() {
+	r.working()
 	r.state.Store(int32(Missing))
 	r.config.Board.Raise(doctor.Finding{
 		Kind: doctor.SourceMissing, Severity: doctor.Warning, Source: Source,

@@ -26,11 +26,16 @@ const (
 // the field _LINE_BREAK of all its pieces but the last, and only the field
 // _STREAM_ID leads to the next.
 //
+// Where journald dropped messages of a service that wrote too many, it may have
+// dropped the beginning of a line or its rest. It tells so right before the next
+// message that it takes, which is therefore not believed.
+//
 // Its state is a function of the entries since the first pending line began.
 // That is why reading again from there, after a restart, yields the same lines.
 type joiner struct {
-	lines []*line // those that go on, in the order in which they began
-	text  int     // bytes of them
+	lines   []*line // those that go on, in the order in which they began
+	text    int     // bytes of them
+	dropped Cursor  // the last entry in which journald told that it dropped some
 }
 
 // line is a line of which the end has not come.
@@ -39,15 +44,21 @@ type line struct {
 	begun  Entry // its first piece
 	text   []byte
 	pieces int
-	lost   bool // its text was given up
+	lost   bool // a part of it is missing, or it was given up
 }
 
 // add takes the next entry of the journal and returns the line that it ends, if
 // it ends one. Entries that are no pieces are returned as they are.
 func (j *joiner) add(e Entry) (Entry, bool) {
+	if isSuppression(e) {
+		j.dropped = e.Cursor
+	}
 	stream := e.Get("_STREAM_ID")
 	if stream == "" {
 		return e, true
+	}
+	if e.Cursor.follows(j.dropped) {
+		e.Message = nil
 	}
 	i := slices.IndexFunc(j.lines, func(l *line) bool { return l.stream == stream })
 	separator, goesOn := breaks[e.Get("_LINE_BREAK")]
@@ -56,15 +67,17 @@ func (j *joiner) add(e Entry) (Entry, bool) {
 	}
 	if i < 0 {
 		i = len(j.lines)
-		j.lines = append(j.lines, &line{stream: stream, begun: e, lost: e.Message == nil})
+		j.lines = append(j.lines, &line{stream: stream, begun: e})
 	}
 	l := j.lines[i]
 	l.pieces++
 	j.text -= len(l.text)
-	if !l.lost {
+	if e.Message == nil || l.lost {
+		l.text, l.lost = nil, true
+	} else {
 		l.text = clip(append(append(l.text, e.Message...), separator...), slack)
-		j.text += len(l.text)
 	}
+	j.text += len(l.text)
 	if goesOn {
 		j.bound()
 		return Entry{}, false

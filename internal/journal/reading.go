@@ -149,7 +149,7 @@ func (r *reading) add(e Entry) {
 		return
 	}
 	if e.Pieces > 1 {
-		r.cut()
+		r.cut(e)
 	}
 	r.batch.Entries = append(r.batch.Entries, e)
 	r.size += e.size()
@@ -208,6 +208,9 @@ func (r *reading) ended() {
 
 // failed tries again, the later the more often that was in vain.
 func (r *reading) failed(err error) {
+	if r.ctx.Err() != nil {
+		return
+	}
 	delay := min(minDelay<<min(r.failures, 16), maxDelay)
 	level := slog.LevelDebug
 	if r.failures == 0 {
@@ -270,10 +273,10 @@ func (r *reading) judge(c checked) {
 		r.silence.Reset(r.check)
 		r.working()
 		r.catchUp()
-		// Nothing that we want stands before the last entry of all. From there the
-		// next child begins, or the next start: entries that are not ours keep
-		// the position from being so old that journald has deleted it. A time to
-		// come is left alone: what is written until then might seem to be older.
+		// Nothing that we want is unread before the last entry of all, so that the
+		// next child may begin there. Where we want little, the last entry that was
+		// read would one day be one that journald has deleted. One of a time to come
+		// is left alone: what is written until then might seem to be older.
 		if r.begun == "" && c.last.After(r.at) && !c.last.Time().After(c.asked) {
 			r.at = c.last
 			r.batch.Resume = Position{Cursor: r.at}

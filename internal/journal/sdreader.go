@@ -66,7 +66,7 @@ func ReadTo(ctx context.Context, w io.Writer, args []string) error {
 			if err := out.Flush(); err != nil {
 				return fmt.Errorf("write entries: %w", err)
 			}
-			j.Wait(waitSlice)
+			j.Wait(lookEvery)
 			continue
 		}
 		// As journalctl does, an entry that cannot be read is left where it stands.
@@ -83,8 +83,10 @@ func ReadTo(ctx context.Context, w io.Writer, args []string) error {
 	return out.Flush()
 }
 
-// waitSlice is after which wait it is looked whether to end.
-const waitSlice = 5 * time.Second
+// lookEvery is how often it is looked for entries of which journald did not tell
+// yet: it does so a quarter to half a second after it has written them
+// (POST_CHANGE_TIMER_INTERVAL_USEC in journald-server.c).
+const lookEvery = 100 * time.Millisecond
 
 // query is what the arguments of journalctl ask for.
 type query struct {

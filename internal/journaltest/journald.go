@@ -70,7 +70,7 @@ func (j *Journald) prepare(settings []string) error {
 	}
 	conf := append([]string{
 		"[Journal]", "Storage=volatile", "RateLimitIntervalSec=0", "RateLimitBurst=0",
-		"ReadKMsg=no", "ForwardToSyslog=no", "ForwardToWall=no",
+		"ReadKMsg=no", "Audit=", "ForwardToSyslog=no", "ForwardToWall=no",
 	}, settings...)
 	journalctl, err := exec.LookPath("journalctl")
 	if err != nil {
@@ -105,21 +105,19 @@ func (j *Journald) start() error {
 	if _, err := os.Stat(binary); err != nil {
 		binary = "/lib/systemd/systemd-journald"
 	}
-	// In a network namespace of its own it hears nothing of the kernel's audit.
 	// In a cgroup namespace of its own it finds the processes of the test in no
 	// unit, and believes in the unit that a stream names.
 	var err error
-	if j.journald, err = run("unshare", "--net", "--cgroup", j.enter, binary); err != nil {
+	if j.journald, err = run("unshare", "--cgroup", j.enter, binary); err != nil {
 		return err
 	}
-	return poll("journald listens", func() bool {
-		for _, name := range sockets {
-			if _, err := os.Stat(j.socket(name)); err != nil {
-				return false
-			}
+	for _, name := range sockets {
+		if err := poll("journald listens", func() error { _, err := os.Stat(j.socket(name)); return err }); err != nil {
+			j.journald.end(os.Kill)
+			return fmt.Errorf("%w: %s", err, j.journald.cmd.Stderr)
 		}
-		return true
-	})
+	}
+	return nil
 }
 
 // signal ends journald, if it runs.
@@ -198,12 +196,15 @@ func (j *Journald) remove() {
 	}
 }
 
-// poll waits until something is true.
-func poll(what string, true func() bool) error {
-	for deadline := time.Now().Add(patience); !true(); time.Sleep(2 * time.Millisecond) {
+// poll waits until something succeeds.
+func poll(what string, try func() error) error {
+	for deadline := time.Now().Add(patience); ; time.Sleep(2 * time.Millisecond) {
+		err := try()
+		if err == nil {
+			return nil
+		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("%s: not within %v", what, patience)
+			return fmt.Errorf("%s: not within %v: %w", what, patience, err)
 		}
 	}
-	return nil
 }

@@ -1,6 +1,7 @@
 package journaltest
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"os/exec"
@@ -18,6 +19,7 @@ type process struct {
 // run starts a process.
 func run(args ...string) (*process, error) {
 	p := &process{cmd: exec.Command(args[0], args[1:]...), exited: make(chan struct{})}
+	p.cmd.Stderr = new(bytes.Buffer)
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	started := make(chan error)
 	go func() {

@@ -3,6 +3,7 @@ package journaltest
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -40,18 +41,16 @@ func (j *Journald) Send(fields ...string) {
 // datagram sends, and tries again while journald is being started.
 func (j *Journald) datagram(socket string, data []byte) {
 	j.t.Helper()
-	var last error
-	send := func() bool {
-		var conn *net.UnixConn
-		conn, last = net.DialUnix("unixgram", nil, &net.UnixAddr{Name: j.socket(socket), Net: "unixgram"})
-		if last == nil {
-			_, last = conn.Write(data)
-			_ = conn.Close()
+	err := poll("send to "+socket, func() error {
+		conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: j.socket(socket), Net: "unixgram"})
+		if err != nil {
+			return err
 		}
-		return last == nil
-	}
-	if err := poll("send to "+socket, send); err != nil {
-		j.t.Errorf("%v: %v", err, last)
+		_, err = conn.Write(data)
+		return errors.Join(err, conn.Close())
+	})
+	if err != nil {
+		j.t.Error(err)
 	}
 }
 
