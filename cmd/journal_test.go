@@ -102,44 +102,56 @@ func (h *host) show(addr string) string {
 }
 
 // Where rsyslog and the journal both tell of the same attempts, five of them ban,
-// not three; and names that users choose frame nobody.
+// not three; and names that users choose frame nobody. Where the journal is
+// preferred, as it is shipped, nor do lines that a local user has rsyslog write.
 func TestBothTell(t *testing.T) {
-	j, h := journaltest.Start(t), newHost(t)
-	auth := filepath.Join(h.dir, "auth.log")
-	h.path = j.Bin
-	h.jails = map[string]string{"sshd": fmt.Sprintf("[[source]]\njournal = [\"SYSLOG_IDENTIFIER=sshd\", \"SYSLOG_IDENTIFIER=sshd-session\", \"_UID=0\"]\n[[source]]\nfile = %q\n", auth)}
-	log, err := os.Create(auth)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer log.Close()
-	h.start()
-	fail := func(program, user, from string) {
-		for _, text := range []string{
-			fmt.Sprintf("%s[4711]: Invalid user %s from %s port 40022", program, user, from),
-			fmt.Sprintf("%s[4711]: Failed password for invalid user %s from %s port 40022 ssh2", program, user, from),
-		} {
-			j.Syslog("<38>" + time.Now().UTC().Format(time.Stamp) + " " + text)
-			if _, err := fmt.Fprintf(log, "%s host %s\n", time.Now().UTC().Format(time.Stamp), text); err != nil {
+	for _, preferred := range []bool{true, false} {
+		t.Run(fmt.Sprintf("preferred=%v", preferred), func(t *testing.T) {
+			j, h := journaltest.Start(t), newHost(t)
+			auth := filepath.Join(h.dir, "auth.log")
+			h.path = j.Bin
+			h.jails = map[string]string{"sshd": fmt.Sprintf("[[source]]\njournal = [\"SYSLOG_IDENTIFIER=sshd\", \"SYSLOG_IDENTIFIER=sshd-session\", \"_UID=0\"]\npreferred = %v\n[[source]]\nfile = %q\n", preferred, auth)}
+			log, err := os.Create(auth)
+			if err != nil {
 				t.Fatal(err)
 			}
-		}
+			defer log.Close()
+			h.start()
+			rsyslog := func(text string) {
+				if _, err := fmt.Fprintf(log, "%s host %s\n", time.Now().UTC().Format(time.Stamp), text); err != nil {
+					t.Fatal(err)
+				}
+			}
+			fail := func(program, user, from string) {
+				for _, text := range []string{
+					fmt.Sprintf("%s[4711]: Invalid user %s from %s port 40022", program, user, from),
+					fmt.Sprintf("%s[4711]: Failed password for invalid user %s from %s port 40022 ssh2", program, user, from),
+				} {
+					j.Syslog("<38>" + time.Now().UTC().Format(time.Stamp) + " " + text)
+					rsyslog(text)
+				}
+			}
+			for range 4 {
+				fail("sshd", "admin", "198.51.100.7")
+			}
+			for range 5 {
+				fail("sshd-session", "x from 192.0.2.9 port 1 ssh2", "198.51.100.8")
+				// Any user can log under the name of sshd, but not as root.
+				const forged = "Failed password for root from 192.0.2.77 port 1 ssh2"
+				forge := j.Enter("setpriv", "--reuid=65534", "--clear-groups", "logger", "--tag", "sshd", forged)
+				if out, err := exec.Command(forge[0], forge[1:]...).CombinedOutput(); err != nil {
+					t.Fatalf("%v: %v\n%s", forge, err, out)
+				}
+				if preferred {
+					rsyslog("sshd[91]: " + forged)
+				}
+			}
+			h.bans(t, "198.51.100.8")
+			until(t, func() bool { return strings.Contains(h.show("198.51.100.7"), "4 of 5") }, func() string {
+				return h.show("198.51.100.7")
+			})
+			fail("sshd", "admin", "198.51.100.7")
+			h.bans(t, "198.51.100.7 198.51.100.8")
+		})
 	}
-	for range 4 {
-		fail("sshd", "admin", "198.51.100.7")
-	}
-	for range 5 {
-		fail("sshd-session", "x from 192.0.2.9 port 1 ssh2", "198.51.100.8")
-		// Any user can log under the name of sshd, but not as root.
-		forge := j.Enter("setpriv", "--reuid=65534", "--clear-groups", "logger", "--tag", "sshd", "Failed password for root from 192.0.2.77 port 1 ssh2")
-		if out, err := exec.Command(forge[0], forge[1:]...).CombinedOutput(); err != nil {
-			t.Fatalf("%v: %v\n%s", forge, err, out)
-		}
-	}
-	h.bans(t, "198.51.100.8")
-	until(t, func() bool { return strings.Contains(h.show("198.51.100.7"), "4 of 5") }, func() string {
-		return h.show("198.51.100.7")
-	})
-	fail("sshd", "admin", "198.51.100.7")
-	h.bans(t, "198.51.100.7 198.51.100.8")
 }

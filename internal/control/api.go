@@ -243,7 +243,7 @@ type Backend interface {
 	Allow(ctx context.Context, r AllowRequest) (AllowChanged, error)
 	Disallow(ctx context.Context, r DisallowRequest) (AllowChanged, error)
 	Reload(ctx context.Context) (Reloaded, error)
-	// Watch calls see with what happens from now on, until ctx ends or see
-	// returns an error, and returns that.
-	Watch(ctx context.Context, see func(Event) error) error
+	// Watch calls begun, and see with what happens from then on, until ctx ends
+	// or one of them returns an error, and returns that.
+	Watch(ctx context.Context, begun func() error, see func(Event) error) error
 }

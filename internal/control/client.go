@@ -95,7 +95,7 @@ func (c *Client) Watch(ctx context.Context, begun func(), see func(Event) error)
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("the daemon answered %s", response.Status)
+		return refused(response)
 	}
 	begun()
 	events := json.NewDecoder(response.Body)
@@ -141,12 +141,17 @@ func (c *Client) do(ctx context.Context, method, path string, ask, answer any) e
 		return unreachable(err)
 	}
 	defer response.Body.Close()
-	if response.StatusCode == http.StatusOK {
-		if err := json.NewDecoder(response.Body).Decode(answer); err != nil {
-			return fmt.Errorf("read the answer: %w", err)
-		}
-		return nil
+	if response.StatusCode != http.StatusOK {
+		return refused(response)
 	}
+	if err := json.NewDecoder(response.Body).Decode(answer); err != nil {
+		return fmt.Errorf("read the answer: %w", err)
+	}
+	return nil
+}
+
+// refused is the error that an answer tells.
+func refused(response *http.Response) error {
 	var f failure
 	if err := json.NewDecoder(response.Body).Decode(&f); err != nil {
 		return fmt.Errorf("the daemon answered %s", response.Status)

@@ -136,17 +136,21 @@ func handler(b Backend) http.Handler {
 		answer(w, reloaded, err)
 	})
 	mux.HandleFunc("GET /v1/watch", func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Type", "application/x-ndjson")
 		out := http.NewResponseController(w)
-		// The flush tells the one who asks that it begins. The time in which a
-		// request must be read would end the answer too.
-		if errors.Join(out.SetReadDeadline(time.Time{}), out.Flush()) != nil {
-			return
-		}
 		events := json.NewEncoder(w)
-		b.Watch(r.Context(), func(e Event) error { // the error of one who hung up
+		begun := false
+		err := b.Watch(r.Context(), func() error {
+			begun = true
+			w.Header().Set("Content-Type", "application/x-ndjson")
+			// The flush tells the one who asks that it begins. The time in which a
+			// request must be read would end the answer too.
+			return errors.Join(out.SetReadDeadline(time.Time{}), out.Flush())
+		}, func(e Event) error {
 			return errors.Join(out.SetWriteDeadline(time.Now().Add(watchPatience)), events.Encode(e), out.Flush())
 		})
+		if !begun {
+			answer(w, nil, err) // else it is the error of one who hung up
+		}
 	})
 	return mux
 }

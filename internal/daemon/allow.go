@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 
 	"band/internal/allowlist"
@@ -82,7 +81,10 @@ func (d *Daemon) Allowlist(context.Context) ([]control.Allowed, error) {
 // Allow implements [control.Backend].
 func (d *Daemon) Allow(ctx context.Context, r control.AllowRequest) (control.AllowChanged, error) {
 	changed := control.AllowChanged{Entries: []string{}}
-	var entries []string
+	if err := ordered(r.For, r.Reason); err != nil {
+		return changed, err
+	}
+	entries := []string{}
 	for _, text := range r.Entries {
 		e, err := jails.ParseEntry(text)
 		if err == nil && e.File != "" {
@@ -123,7 +125,10 @@ func (d *Daemon) Disallow(ctx context.Context, r control.DisallowRequest) (contr
 	changed := control.AllowChanged{Entries: []string{}}
 	var refusals []string
 	err := d.ask(ctx, func() {
-		known := make(map[string]allowlist.Item)
+		known, mine := make(map[string]allowlist.Item), make(map[string]bool)
+		for _, a := range d.pipeline.Allowed() {
+			mine[a.Entry] = true
+		}
 		for _, item := range d.allow.Snapshot() {
 			if was, ok := known[item.Entry.String()]; !ok || was.Origin == allowlist.Operator {
 				known[item.Entry.String()] = item
@@ -135,10 +140,10 @@ func (d *Daemon) Disallow(ctx context.Context, r control.DisallowRequest) (contr
 				refusals = append(refusals, err.Error())
 				continue
 			}
-			mine := slices.ContainsFunc(d.pipeline.Allowed(), func(a store.Allow) bool { return a.Entry == e.String() })
 			item, listed := known[e.String()]
 			switch {
-			case mine:
+			case mine[e.String()]:
+				delete(mine, e.String())
 				a := store.Allow{Entry: e.String(), Since: d.Now(), Gone: true}
 				d.changeAllow(d.pipeline.Allow(a), control.EventDisallow, a)
 				changed.Entries = append(changed.Entries, a.Entry)

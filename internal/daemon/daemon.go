@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"slices"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -28,6 +29,8 @@ const (
 	// housekeeping is how often it looks after what no record brings up: own
 	// addresses that changed, findings that expired, counts that are stale.
 	housekeeping = 10 * time.Second
+	// namesPatience is how long the start waits for the names of the allowlist.
+	namesPatience = 3 * time.Second
 )
 
 // Config is what a Daemon needs.
@@ -61,6 +64,7 @@ type Daemon struct {
 	watchers watchers
 	asks     chan func()   // to be run by the deciding goroutine
 	lookNow  chan struct{} // makes watchSurroundings look
+	reload   sync.Mutex    // one at a time, from reading to putting in force
 	running  running
 
 	// preferredRead is closed when the preferred sources have been caught up
@@ -203,11 +207,20 @@ func (d *Daemon) decide(ctx context.Context) error {
 	clean := time.NewTicker(housekeeping)
 	defer clean.Stop()
 	d.settle()
+	// No record is decided on before the names of the allowlist are known, lest a
+	// trunk be banned for the sake of a second; but a resolver may hang.
+	var batches <-chan source.Batch
+	listed, enough := d.allow.Ready(), time.After(namesPatience)
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case b := <-d.running.batches:
+		case <-listed:
+			d.takeAllow()
+			batches, listed = d.running.batches, nil
+		case <-enough:
+			batches, enough = d.running.batches, nil
+		case b := <-batches:
 			d.take(b)
 		case ask := <-d.asks:
 			ask()
@@ -219,6 +232,7 @@ func (d *Daemon) decide(ctx context.Context) error {
 			if d.Alive != nil {
 				d.Alive()
 			}
+			d.watchJournal()
 			added, err := d.findFiles(true)
 			if err != nil {
 				return err
@@ -329,6 +343,7 @@ func (d *Daemon) settle() {
 	if behind(func(s *following) bool { return s.preferred }) {
 		return
 	}
+	d.watchJournal()
 	select {
 	case <-d.preferredRead:
 	default:

@@ -173,8 +173,8 @@ func (d *Daemon) Ban(ctx context.Context, r control.BanRequest) (control.Changed
 	if err := valid(r.Units); err != nil {
 		return changed, err
 	}
-	if r.For < 0 || r.For > 0 && r.For < time.Second {
-		return changed, fmt.Errorf("%w: a ban lasts a second or more", control.ErrRefused)
+	if err := ordered(r.For, r.Reason); err != nil {
+		return changed, err
 	}
 	var refusal error
 	err := d.ask(ctx, func() {
@@ -196,6 +196,21 @@ func (d *Daemon) Ban(ctx context.Context, r control.BanRequest) (control.Changed
 	}
 	changed.Warning = d.wait(ctx)
 	return changed, nil
+}
+
+// maxReason is how many bytes of a reason are kept.
+const maxReason = 1 << 10
+
+// ordered refuses what nobody can mean: a time that is none, 0 being for ever, and
+// a reason that is a book.
+func ordered(lasting time.Duration, reason string) error {
+	switch {
+	case lasting < 0 || lasting > 0 && lasting < time.Second:
+		return fmt.Errorf("%w: it must last a second or more", control.ErrRefused)
+	case len(reason) > maxReason:
+		return fmt.Errorf("%w: the reason is longer than %d bytes", control.ErrRefused, maxReason)
+	}
+	return nil
 }
 
 // refuse reports why an operator should not have what he asks for.

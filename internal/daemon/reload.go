@@ -18,6 +18,8 @@ import (
 // fall back on. What is known of a jail that stays is kept: counts, bans and
 // positions.
 func (d *Daemon) Reload(ctx context.Context) (control.Reloaded, error) {
+	d.reload.Lock()
+	defer d.reload.Unlock()
 	next := d.Load()
 	r := control.Reloaded{Problems: []string{}, Jails: []string{}, Added: []string{}, Removed: []string{}, Changed: []string{}}
 	for _, p := range next.Problems {
@@ -82,6 +84,7 @@ func (d *Daemon) configure(next *jails.Config) error {
 	if err != nil {
 		return fmt.Errorf("reload: %w", err)
 	}
+	d.watchJournal()
 	d.allow.Set(d.allowItems())
 	d.banner.Configure(d.groups(), d.allowed())
 	d.banner.Change(d.desired())

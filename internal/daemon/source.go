@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"band/internal/journal"
 	"band/internal/pipeline"
 	"band/internal/source"
 	"band/internal/source/follow"
@@ -152,7 +153,7 @@ func (d *Daemon) follow(j *pipeline.Jail, key sourceKey, of jails.Source, later 
 	}
 	s.preferred = of.Preferred
 	config := source.FileConfig{
-		Path: key.path, Name: s.Name, Format: format, Cursor: s.Cursor(), Since: d.Now().Add(-d.longest()), New: later,
+		Path: key.path, Name: s.Name, Format: format, Cursor: s.Cursor(), Since: d.since(key), New: later,
 		Optional: of.Preferred || of.Optional, Log: d.log, Board: d.board,
 	}
 	if !of.Preferred {
@@ -186,7 +187,11 @@ func (d *Daemon) findJournal() (*input, error) {
 			if len(s.Journal) == 0 {
 				continue
 			}
-			key := keyOf(j, "", strings.Join(s.Journal, " "))
+			match, err := journal.ParseMatch(s.Journal)
+			if err != nil {
+				return nil, fmt.Errorf("jail %s: source %s: %w", j.Name, s, err)
+			}
+			key := keyOf(j, "", match.String())
 			i := slices.IndexFunc(found, func(f *following) bool { return f.key == key })
 			if i < 0 {
 				format, err := matcher.FormatNamed(j.Format, j.Time)
@@ -197,7 +202,7 @@ func (d *Daemon) findJournal() (*input, error) {
 				if err != nil {
 					return nil, err
 				}
-				stream, err := source.NewJournalStream(f.Name, s.Journal, format, f.Cursor())
+				stream, err := source.NewJournalStream(f.Name, match, format, f.Cursor(), d.since(key))
 				if err != nil {
 					return nil, fmt.Errorf("jail %s: source %s: %w", j.Name, s, err)
 				}
@@ -212,7 +217,7 @@ func (d *Daemon) findJournal() (*input, error) {
 	if len(found) == 0 {
 		return nil, nil
 	}
-	config := source.JournalConfig{Streams: streams, Since: d.Now().Add(-d.longest()), Log: d.log, Board: d.board}
+	config := source.JournalConfig{Streams: streams, Log: d.log, Board: d.board}
 	if !slices.ContainsFunc(found, func(f *following) bool { return f.preferred }) {
 		config.After = d.preferredRead
 	}
@@ -222,6 +227,27 @@ func (d *Daemon) findJournal() (*input, error) {
 	}
 	d.sources = append(d.sources, found...)
 	return in, nil
+}
+
+// watchJournal notes whether the journal can be read.
+func (d *Daemon) watchJournal() {
+	for _, s := range d.sources {
+		s.Readable = s.key.path == "" && s.input.State() == source.Open
+	}
+}
+
+// since returns from when on a source is read that never was: as far back as
+// failures add up. But what a jail has counted already it may have read there,
+// under another name or in another format: for such a jail it begins now.
+func (d *Daemon) since(key sourceKey) time.Time {
+	for _, j := range d.pipeline.Jails {
+		for _, s := range j.Sources {
+			if reads(s, key) && j.Format == key.format && d.pipeline.Counted(j.Name) {
+				return d.Now()
+			}
+		}
+	}
+	return d.Now().Add(-d.longest())
 }
 
 // longest returns the longest findtime: what a first start reads of a log, which
@@ -281,6 +307,10 @@ func (d *Daemon) dropSources() {
 
 // reads reports whether a source of a jail names what a source reads.
 func reads(of jails.Source, key sourceKey) bool {
+	if key.path == "" {
+		match, err := journal.ParseMatch(of.Journal)
+		return len(of.Journal) > 0 && err == nil && match.String() == key.match
+	}
 	matched, err := filepath.Match(of.File, key.path)
 	return of.File != "" && (of.File == key.path || err == nil && matched)
 }

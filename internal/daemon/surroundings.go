@@ -149,7 +149,16 @@ func (d *Daemon) takeFreeSWITCH(s surroundings) {
 		d.board.ClearAll(doctor.FailuresUnlogged, nil)
 		return
 	}
-	d.board.ClearAll(doctor.FreeSWITCHUnreadable, nil)
+	if problems := s.freeswitch.Problems; len(problems) > 0 {
+		d.board.Raise(doctor.Finding{
+			Kind: doctor.FreeSWITCHUnreadable, Severity: doctor.Warning, Source: s.dir,
+			Text:   "a part of FreeSWITCH's configuration cannot be read, so that a gateway may be missing on the allowlist: " + strings.Join(problems[:min(len(problems), 3)], "; "),
+			Remedy: "correct it: FreeSWITCH may refuse it as well",
+		})
+	} else {
+		d.board.ClearAll(doctor.FreeSWITCHUnreadable, nil)
+	}
+	answered := slices.ContainsFunc(s.freeswitch.Bindings, func(b freeswitch.Binding) bool { return b.Configuration })
 	silent := make(map[string]bool)
 	for _, p := range s.freeswitch.Silent() {
 		at := p.At.String()
@@ -157,9 +166,12 @@ func (d *Daemon) takeFreeSWITCH(s surroundings) {
 			at = p.LogAuthFailures.At.String()
 		}
 		silent[at] = true
+		text := fmt.Sprintf("the sofia profile %s does not log wrong passwords: guessing them is not seen, only unknown users are", p.Name)
+		if answered {
+			text += " (or so the files say; a module of FreeSWITCH may answer in their place)"
+		}
 		d.board.Raise(doctor.Finding{
-			Kind: doctor.FailuresUnlogged, Severity: doctor.Error, Source: at,
-			Text: fmt.Sprintf("the sofia profile %s does not log wrong passwords: guessing them is not seen, only unknown users are", p.Name),
+			Kind: doctor.FailuresUnlogged, Severity: doctor.Error, Source: at, Text: text,
 			Remedy: fmt.Sprintf(`write <param name="log-auth-failures" value="true"/> into its settings, then: fs_cli -x "sofia profile %s rescan"`,
 				p.Name),
 		})
@@ -174,6 +186,13 @@ func (d *Daemon) takeFreeSWITCH(s surroundings) {
 				continue // the reader left out what is no host
 			}
 			gateways = append(gateways, allowlist.Item{Entry: e, Origin: allowlist.Gateway, Note: "gateway " + g.Name})
+		}
+	}
+	if len(s.freeswitch.Problems) > 0 { // what was known before stays
+		for _, known := range d.gateways {
+			if !slices.ContainsFunc(gateways, func(g allowlist.Item) bool { return g.Entry == known.Entry }) {
+				gateways = append(gateways, known)
+			}
 		}
 	}
 	same := slices.EqualFunc(gateways, d.gateways, func(a, b allowlist.Item) bool { return a.Entry == b.Entry && a.Note == b.Note })

@@ -10,6 +10,9 @@ import (
 	"band/internal/doctor"
 )
 
+// maxWatchers is how many may watch at once: each event is written to all of them.
+const maxWatchers = 16
+
 // waitingEvents is how many events wait for one who watches and reads slowly.
 const waitingEvents = 1000
 
@@ -53,24 +56,36 @@ func (w *watchers) any() bool {
 	return len(w.all) > 0
 }
 
-func (w *watchers) add(one *watcher) (remove func()) {
+// add reports whether there was room.
+func (w *watchers) add(one *watcher) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if len(w.all) == maxWatchers {
+		return false
+	}
 	if w.all == nil {
 		w.all = make(map[*watcher]struct{})
 	}
 	w.all[one] = struct{}{}
-	return func() {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		delete(w.all, one)
-	}
+	return true
+}
+
+func (w *watchers) remove(one *watcher) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.all, one)
 }
 
 // Watch implements [control.Backend].
-func (d *Daemon) Watch(ctx context.Context, see func(control.Event) error) error {
+func (d *Daemon) Watch(ctx context.Context, begun func() error, see func(control.Event) error) error {
 	one := &watcher{events: make(chan control.Event, waitingEvents)}
-	defer d.watchers.add(one)()
+	if !d.watchers.add(one) {
+		return fmt.Errorf("%w: %d watch already", control.ErrRefused, maxWatchers)
+	}
+	defer d.watchers.remove(one)
+	if err := begun(); err != nil {
+		return err
+	}
 	for {
 		select {
 		case e := <-one.events:

@@ -79,6 +79,7 @@ func (r *reading) read(stdout io.Reader, items chan<- item, drop Cursor) error {
 			return err
 		}
 		if first && e.Cursor == drop {
+			r.joiner.note(e)
 			continue
 		}
 		it := item{at: e.Cursor}

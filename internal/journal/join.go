@@ -30,8 +30,9 @@ const (
 // dropped the beginning of a line or its rest. It tells so right before the next
 // message that it takes, which is therefore not believed.
 //
-// Its state is a function of the entries since the first pending line began.
-// That is why reading again from there, after a restart, yields the same lines.
+// Its state is a function of the last entry, and of the entries since the first
+// pending line began. That is why reading again from there, after a restart,
+// yields the same lines.
 type joiner struct {
 	lines   []*line // those that go on, in the order in which they began
 	text    int     // bytes of them
@@ -41,7 +42,8 @@ type joiner struct {
 // line is a line of which the end has not come.
 type line struct {
 	stream string
-	begun  Entry // its first piece
+	from   Cursor // where to read again to know what is known of it
+	begun  Entry  // its first piece
 	text   []byte
 	pieces int
 	lost   bool // a part of it is missing, or it was given up
@@ -50,15 +52,14 @@ type line struct {
 // add takes the next entry of the journal and returns the line that it ends, if
 // it ends one. Entries that are no pieces are returned as they are.
 func (j *joiner) add(e Entry) (Entry, bool) {
-	if isSuppression(e) {
-		j.dropped = e.Cursor
-	}
+	j.note(e)
 	stream := e.Get("_STREAM_ID")
 	if stream == "" {
 		return e, true
 	}
-	if e.Cursor.follows(j.dropped) {
-		e.Message = nil
+	from := e.Cursor
+	if from.follows(j.dropped) {
+		from, e.Message = j.dropped, nil
 	}
 	i := slices.IndexFunc(j.lines, func(l *line) bool { return l.stream == stream })
 	separator, goesOn := breaks[e.Get("_LINE_BREAK")]
@@ -67,7 +68,7 @@ func (j *joiner) add(e Entry) (Entry, bool) {
 	}
 	if i < 0 {
 		i = len(j.lines)
-		j.lines = append(j.lines, &line{stream: stream, begun: e})
+		j.lines = append(j.lines, &line{stream: stream, from: from, begun: e})
 	}
 	l := j.lines[i]
 	l.pieces++
@@ -85,6 +86,13 @@ func (j *joiner) add(e Entry) (Entry, bool) {
 	j.text -= len(l.text)
 	j.lines = slices.Delete(j.lines, i, i+1)
 	return l.joined(e), true
+}
+
+// note takes an entry that was there before: it may tell of the next one.
+func (j *joiner) note(e Entry) {
+	if isSuppression(e) {
+		j.dropped = e.Cursor
+	}
 }
 
 // breaks are the values of _LINE_BREAK that say that the line goes on, with what
@@ -121,7 +129,7 @@ func (j *joiner) bound() {
 func (j *joiner) begun(now time.Time) Cursor {
 	for _, l := range j.lines {
 		if now.Sub(l.begun.Time) < worthwhile {
-			return l.begun.Cursor
+			return l.from
 		}
 	}
 	return ""

@@ -22,7 +22,11 @@ func TestJoinerResumes(t *testing.T) {
 				Cursor: Cursor(fmt.Sprintf("s=1;i=%x;t=%x", i+1, now.UnixMicro())), Time: now, Pieces: 1,
 				Message: fmt.Appendf(nil, "<%d>", i),
 			}
-			if stream := rapid.SampledFrom([]string{"", "a", "b", "c"}).Draw(t, "stream"); stream != "" {
+			switch stream := rapid.SampledFrom([]string{"", "gap", "a", "b", "c"}).Draw(t, "stream"); stream {
+			case "":
+			case "gap":
+				e.Fields = []Field{{"_TRANSPORT", "driver"}, {"MESSAGE_ID", suppressionID}}
+			default:
 				e.Fields = append(e.Fields, Field{"_STREAM_ID", stream})
 				if how := rapid.SampledFrom([]string{"", "line-max", "nul", "eof"}).Draw(t, "break"); how != "" {
 					e.Fields = append(e.Fields, Field{"_LINE_BREAK", how})
@@ -34,15 +38,18 @@ func TestJoinerResumes(t *testing.T) {
 		end := rapid.IntRange(0, len(all)).Draw(t, "read before")
 		got, p := join(&joiner{}, all[:end])
 
-		rest := all[end:]
+		rest, resumed := all[end:], &joiner{}
+		if end > 0 {
+			resumed.note(all[end-1])
+		}
 		if p.Begun != "" {
 			for i, e := range all {
 				if e.Cursor == p.Begun {
-					rest = all[i:]
+					rest, resumed = all[i:], &joiner{}
 				}
 			}
 		}
-		again, _ := join(&joiner{}, rest)
+		again, _ := join(resumed, rest)
 		for _, e := range again {
 			if p.Begun == "" || e.Cursor.After(p.Cursor) {
 				got = append(got, e)

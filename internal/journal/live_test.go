@@ -127,7 +127,9 @@ func TestSuppressed(t *testing.T) {
 		ours.Write([]byte(strings.Repeat("much\n", 1000)))
 		return f.found(doctor.JournalSuppressed)
 	})
-	f.until("the message behind", func() bool { return slices.ContainsFunc(f.entries, func(e journal.Entry) bool { return e.Message == nil }) })
+	f.until("the message behind", func() bool {
+		return slices.ContainsFunc(f.entries, func(e journal.Entry) bool { return e.Message == nil })
+	})
 	findings := f.board.Findings()
 	if len(findings) != 1 || !strings.Contains(findings[0].Text, unit) || !strings.Contains(findings[0].Remedy, "systemctl edit "+unit) {
 		t.Errorf("findings %+v", findings)

@@ -128,7 +128,7 @@ func (j *Jail) prefersOther(s *Source, at time.Time) bool {
 		return false
 	}
 	for _, p := range j.preferred {
-		if !p.Last.IsZero() && at.Sub(p.Last) <= writtenWithin {
+		if p.Readable || !p.Last.IsZero() && at.Sub(p.Last) <= writtenWithin {
 			return true
 		}
 	}

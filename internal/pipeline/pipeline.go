@@ -107,6 +107,16 @@ func (p *Pipeline) Known() []string { return slices.Sorted(maps.Keys(p.state.cur
 // has been read up to an hour before t.
 func (p *Pipeline) Forget(t time.Time) { p.state.forget(t) }
 
+// Counted reports whether failures are counted in the jail that may still add up.
+func (p *Pipeline) Counted(jail string) bool {
+	for key := range p.state.counter.Keys() {
+		if key.Jail == jail {
+			return true
+		}
+	}
+	return false
+}
+
 // Units returns how many units have failures that may still add up, and how
 // many were forgotten because there were too many.
 func (p *Pipeline) Units() (tracked int, evicted uint64) {

@@ -16,6 +16,10 @@ type Source struct {
 	Records uint64
 	Last    time.Time // of the last record that told its time
 
+	// Readable says that the source is known to be read, so that its silence means
+	// that nothing happened. Of a file that cannot be known: nobody may write it.
+	Readable bool
+
 	// Live says that records are read as they are written, so that the time at
 	// which they are read tells in which zone the source writes.
 	Live bool

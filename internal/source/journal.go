@@ -23,6 +23,7 @@ type JournalStream struct {
 	name     string
 	match    journal.Match
 	entries  *Entries
+	since    time.Time        // where to begin that has no position
 	taken    journal.Position // up to where entries were taken; zero: none was
 	recorded time.Time        // when the position was handed out last
 }
@@ -33,15 +34,11 @@ type journalPosition struct {
 	Unfinished []unfinished `json:"unfinished,omitempty"`
 }
 
-// NewJournalStream returns the stream of the entries that the match terms name,
-// as journalctl(1) takes them. The cursor is what an earlier Batch of the source
-// gave, nil on the first start. Terms or a cursor that cannot be read are an error.
-func NewJournalStream(name string, terms []string, format matcher.Format, cursor json.RawMessage) (*JournalStream, error) {
-	match, err := journal.ParseMatch(terms)
-	if err != nil {
-		return nil, err
-	}
-	s := &JournalStream{name: name, match: match, entries: NewEntries(format)}
+// NewJournalStream returns the stream of the entries that match. The cursor is what
+// an earlier Batch of the source gave; nil on the first start, which begins at
+// since. A cursor that cannot be read is an error.
+func NewJournalStream(name string, match journal.Match, format matcher.Format, cursor json.RawMessage, since time.Time) (*JournalStream, error) {
+	s := &JournalStream{name: name, match: match, entries: NewEntries(format), since: since}
 	if cursor != nil {
 		var was journalPosition
 		if err := json.Unmarshal(cursor, &was); err != nil {
@@ -56,7 +53,6 @@ func NewJournalStream(name string, terms []string, format matcher.Format, cursor
 // JournalConfig says what to read of the journal.
 type JournalConfig struct {
 	Streams []*JournalStream
-	Since   time.Time // where to begin for a stream that has no position
 	// After is closed when batches may be sent, as of a file.
 	After <-chan struct{}
 
@@ -73,18 +69,19 @@ type Journal struct {
 
 // NewJournal returns a Journal that has not been opened.
 func NewJournal(c JournalConfig) *Journal {
-	from := journal.Config{Log: c.Log, Board: c.Board, Since: c.Since}
-	everywhere := true
+	from := journal.Config{Log: c.Log, Board: c.Board}
 	for _, s := range c.Streams {
 		from.Matches = append(from.Matches, s.match)
 		switch {
 		case s.taken.IsZero():
-			everywhere = false
+			if from.Since.IsZero() || s.since.Before(from.Since) {
+				from.Since = s.since
+			}
 		case from.From.IsZero() || from.From.Cursor.After(s.taken.Cursor):
 			from.From = s.taken
 		}
 	}
-	if at := from.From.Cursor.Time(); !everywhere && !from.From.IsZero() {
+	if at := from.From.Cursor.Time(); !from.Since.IsZero() && !from.From.IsZero() {
 		from.From = journal.Position{}
 		if at.Before(from.Since) {
 			from.Since = at
@@ -145,8 +142,8 @@ func (s *JournalStream) take(read journal.Batch, now time.Time) (Batch, error) {
 	b := Batch{Source: s.name, CaughtUp: read.CaughtUp}
 	mine := false
 	for _, e := range read.Entries {
-		if !s.taken.IsZero() && !e.Cursor.After(s.taken.Cursor) {
-			continue // it was taken before a restart
+		if s.taken.IsZero() && e.Time.Before(s.since) || !s.taken.IsZero() && !e.Cursor.After(s.taken.Cursor) {
+			continue // it was taken before a restart, or is none of ours
 		}
 		if s.match.Matches(e) {
 			mine = true
