@@ -16,6 +16,7 @@ import (
 	"band/banner"
 	"band/internal/config"
 	"band/internal/daemon"
+	"band/internal/journal"
 	"band/internal/version"
 	"band/jails"
 )
@@ -33,6 +34,10 @@ type options struct {
 }
 
 func main() {
+	if len(os.Args) > 1 && os.Args[1] == journalReader {
+		readJournal(os.Args[2:])
+		return
+	}
 	var o options
 	flags := pflag.NewFlagSet("band", pflag.ContinueOnError)
 	flags.SortFlags = false
@@ -61,6 +66,7 @@ func main() {
 	switch {
 	case o.version:
 		fmt.Println("band", version.String())
+		fmt.Println("the journal is read by", journal.ReaderName())
 	case o.check:
 		check(config.Load(o.config))
 	case o.flush:
@@ -70,6 +76,19 @@ func main() {
 	}
 	if err != nil {
 		log.Error("band stops", "error", err)
+		os.Exit(exitFailed)
+	}
+}
+
+// journalReader is the command that the daemon runs as its child where it was
+// built with the tag sdjournal. It is of no use to people.
+const journalReader = "journal-reader"
+
+func readJournal(args []string) {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	if err := journal.ReadTo(ctx, os.Stdout, args); err != nil {
+		fmt.Fprintf(os.Stderr, "band %s: %v\n", journalReader, err)
 		os.Exit(exitFailed)
 	}
 }
