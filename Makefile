@@ -33,7 +33,7 @@ install: $(if $(wildcard bin/band),,build) ## what make build built, below DESTD
 	umask 022; bin/banctl completion zsh >$(there)/share/zsh/site-functions/_banctl
 	umask 022; bin/banctl completion fish >$(there)/share/fish/vendor_completions.d/banctl.fish
 	[ -e $(DESTDIR)/etc/band/band.toml ] || install -m 644 packaging/band.toml $(DESTDIR)/etc/band
-	@[ -n "$(DESTDIR)" ] || printf '%s\n' "$$(bin/band --version) is installed. It protects this host, now and after each boot, with:" \
+	@[ -n "$(DESTDIR)" ] || printf '%s\n' "band $(VERSION) is installed. It protects this host, now and after each boot, with:" \
 		'    systemd-sysusers && systemctl daemon-reload && systemctl enable band && systemctl restart band'
 
 uninstall: ## what install put there; configuration and state stay
@@ -49,6 +49,7 @@ demo: build tools ## an attack and its end, in network namespaces of its own
 # does not know: hence -count=1.
 test: tools lint ## everything that CI runs
 	CGO_ENABLED=1 $(GO) test -race -count=1 -timeout 10m $(GOTEST_FLAGS) ./...
+	CGO_ENABLED=1 $(GO) test -race -count=1 -timeout 5m $(GOTEST_FLAGS) -tags sdjournal ./internal/journal
 
 lint:
 	@unformatted=$$(gofmt -l .); [ -z "$$unformatted" ] || { echo "run gofmt on:" $$unformatted; exit 1; }
@@ -67,7 +68,8 @@ bench:
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
 tools: ## what the tests need from the system
-	@for tool in nft ip gcc mmdebstrap; do command -v $$tool >/dev/null || exec ./packaging/test-tools.sh; done
+	@for tool in nft ip gcc mmdebstrap journalctl; do command -v $$tool >/dev/null || exec ./packaging/test-tools.sh; done
+	@[ -e /usr/include/systemd/sd-journal.h ] || ./packaging/test-tools.sh
 
 clean:
 	rm -rf bin

@@ -65,8 +65,7 @@ func main() {
 	}
 	switch {
 	case o.version:
-		fmt.Println("band", version.String())
-		fmt.Println("the journal is read by", journal.ReaderName())
+		fmt.Printf("band %s, reads the journal by %s\n", version.String(), journal.ReaderName())
 	case o.check:
 		check(config.Load(o.config))
 	case o.flush:

@@ -43,7 +43,7 @@ type joiner struct {
 type line struct {
 	stream string
 	from   Cursor // where to read again to know what is known of it
-	begun  Entry  // its first piece
+	begun  Entry  // its first piece, without the message
 	text   []byte
 	pieces int
 	lost   bool // a part of it is missing, or it was given up
@@ -58,7 +58,7 @@ func (j *joiner) add(e Entry) (Entry, bool) {
 		return e, true
 	}
 	from := e.Cursor
-	if from.follows(j.dropped) {
+	if j.dropped != "" && from.follows(j.dropped) {
 		from, e.Message = j.dropped, nil
 	}
 	i := slices.IndexFunc(j.lines, func(l *line) bool { return l.stream == stream })
@@ -78,6 +78,7 @@ func (j *joiner) add(e Entry) (Entry, bool) {
 	} else {
 		l.text = clip(append(append(l.text, e.Message...), separator...), slack)
 	}
+	l.begun.Message = nil
 	j.text += len(l.text)
 	if goesOn {
 		j.bound()

@@ -70,18 +70,20 @@ type Journal struct {
 // NewJournal returns a Journal that has not been opened.
 func NewJournal(c JournalConfig) *Journal {
 	from := journal.Config{Log: c.Log, Board: c.Board}
+	everywhere := true
 	for _, s := range c.Streams {
 		from.Matches = append(from.Matches, s.match)
+		if from.Since.IsZero() || s.since.Before(from.Since) {
+			from.Since = s.since
+		}
 		switch {
 		case s.taken.IsZero():
-			if from.Since.IsZero() || s.since.Before(from.Since) {
-				from.Since = s.since
-			}
+			everywhere = false
 		case from.From.IsZero() || from.From.Cursor.After(s.taken.Cursor):
 			from.From = s.taken
 		}
 	}
-	if at := from.From.Cursor.Time(); !from.Since.IsZero() && !from.From.IsZero() {
+	if at := from.From.Cursor.Time(); !everywhere && !from.From.IsZero() {
 		from.From = journal.Position{}
 		if at.Before(from.Since) {
 			from.Since = at
