@@ -157,7 +157,7 @@ func (w logWriter) Write(p []byte) (int, error) {
 // await waits for the kernel.
 func await(t testing.TB, b *banner.Banner) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	if err := b.Sync(ctx); err != nil {
 		t.Fatal(err)

@@ -21,8 +21,9 @@ import (
 // A neighbour is a second namespace, joined to ours by a pair of devices. We
 // are 10.9.0.1 and fd09::1, it has all the addresses it was given.
 type neighbour struct {
-	t  testing.TB
-	ns netns.NsHandle
+	sent int // marked packets
+	t    testing.TB
+	ns   netns.NsHandle
 }
 
 func newNeighbour(t testing.TB, addresses ...string) *neighbour {
@@ -91,15 +92,17 @@ func (n *neighbour) socket(address string) *net.UDPConn {
 	return c
 }
 
-// An inbox is a UDP port of ours that counts what arrives, by source.
+// An inbox is a UDP port of ours that counts what arrives, by source, and knows
+// the texts that did.
 type inbox struct {
 	mu    sync.Mutex
 	count map[netip.Addr]int
+	texts map[string]bool
 }
 
 func newInbox(t testing.TB, port int) *inbox {
 	t.Helper()
-	in := &inbox{count: map[netip.Addr]int{}}
+	in := &inbox{count: map[netip.Addr]int{}, texts: map[string]bool{}}
 	c, err := net.ListenUDP("udp", &net.UDPAddr{Port: port})
 	if err != nil {
 		t.Fatal(err)
@@ -109,12 +112,13 @@ func newInbox(t testing.TB, port int) *inbox {
 		defer close(done)
 		buf := make([]byte, 64)
 		for {
-			_, from, err := c.ReadFromUDPAddrPort(buf)
+			n, from, err := c.ReadFromUDPAddrPort(buf)
 			if err != nil {
 				return
 			}
 			in.mu.Lock()
 			in.count[from.Addr().Unmap()]++
+			in.texts[string(buf[:n])] = true
 			in.mu.Unlock()
 		}
 	}()
@@ -129,6 +133,12 @@ func (in *inbox) from(address string) int {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	return in.count[netip.MustParseAddr(address)]
+}
+
+func (in *inbox) got(text string) bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.texts[text]
 }
 
 // probe sends one packet from an address that is banned or not and then one
@@ -150,12 +160,13 @@ func (n *neighbour) probe(in *inbox, from, honest string, port uint16) bool {
 	defer nettest.InOrder(n.t)()
 	arrives := func() {
 		n.t.Helper()
-		seen := in.from(honest)
+		n.sent++
+		mark := fmt.Sprint("packet ", n.sent) // those sent before may still be on their way
 		eventually(n.t, 5*time.Second, "the honest packet", func() bool {
-			if _, err := witness.WriteTo([]byte("x"), to(honest)); err != nil {
+			if _, err := witness.WriteTo([]byte(mark), to(honest)); err != nil {
 				n.t.Fatal(err)
 			}
-			return in.from(honest) > seen
+			return in.got(mark)
 		})
 	}
 	arrives() // the address of the link is known from here on

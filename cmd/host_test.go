@@ -174,7 +174,8 @@ func cable(server, outside *host) {
 	}
 }
 
-// listen counts the packets that arrive at a UDP port of the host, by source.
+// listen counts the packets that arrive at a UDP port of the host, by source, and
+// by source and text: "203.0.113.52 REGISTER".
 func (h *host) listen(port int) (count func(source string) int) {
 	h.t.Helper()
 	var conn *net.UDPConn
@@ -185,23 +186,25 @@ func (h *host) listen(port int) (count func(source string) int) {
 	}
 	h.t.Cleanup(func() { conn.Close() })
 	var mu sync.Mutex
-	seen := make(map[netip.Addr]int)
+	seen := make(map[string]int)
 	go func() {
 		buf := make([]byte, 64)
 		for {
-			_, from, err := conn.ReadFromUDPAddrPort(buf)
+			n, from, err := conn.ReadFromUDPAddrPort(buf)
 			if err != nil {
 				return
 			}
+			source := from.Addr().Unmap().String()
 			mu.Lock()
-			seen[from.Addr().Unmap()]++
+			seen[source]++
+			seen[source+" "+string(buf[:n])]++
 			mu.Unlock()
 		}
 	}()
 	return func(source string) int {
 		mu.Lock()
 		defer mu.Unlock()
-		return seen[netip.MustParseAddr(source)]
+		return seen[source]
 	}
 }
 

@@ -1,8 +1,10 @@
 package cmd_test
 
 import (
+	"fmt"
 	"net"
 	"testing"
+	"time"
 
 	"band/internal/nettest"
 )
@@ -22,12 +24,12 @@ func (h *host) flow(source, to string, arrived func(string) int) flow {
 // reaches waits until a packet of the flow arrives.
 func (f flow) reaches(t *testing.T) {
 	t.Helper()
-	before := f.arrived(f.source)
+	mark := fmt.Sprint(time.Now().UnixNano()) // those sent before may still be on their way
 	until(t, func() bool {
-		if _, err := f.Write([]byte("REGISTER")); err != nil {
+		if _, err := f.Write([]byte(mark)); err != nil {
 			t.Fatal(err)
 		}
-		return f.arrived(f.source) > before
+		return f.arrived(f.source+" "+mark) > 0
 	}, func() string { return "no packet of " + f.source + " arrives" })
 }
 

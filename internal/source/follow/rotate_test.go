@@ -286,7 +286,7 @@ func TestCrashesDuringRotation(t *testing.T) {
 	<-written
 	lost, twice := y.check(w.next)
 	t.Logf("%d runs, %d lines: %d lost, %d twice, %d garbled", runs, w.next, lost, twice, y.garbled)
-	if lost+twice+y.garbled > 0 || runs < 20 {
+	if lost+twice+y.garbled > 0 || runs < 5 {
 		t.Errorf("%d runs: %d lost, %d twice, %d garbled", runs, lost, twice, y.garbled)
 	}
 }
