@@ -38,6 +38,9 @@ and the exit status is 2. Counts, bans and positions of jails that stay are kept
 						fmt.Fprintf(w, "%s: %s\n", what, strings.Join(names, ", "))
 					}
 				}
+				if len(done.Added)+len(done.Removed)+len(done.Changed) == 0 {
+					fmt.Fprintln(w, "no jail has changed")
+				}
 				named("added", done.Added)
 				named("removed", done.Removed)
 				named("changed", done.Changed)

@@ -144,7 +144,7 @@ func printReplay(w io.Writer, r *replay.Result, c *jails.Config) {
 		table(w, rows)
 	}
 	if r.Doubtful > 0 {
-		fmt.Fprintf(w, "\nnot counted: %s that look forged, in a log that callers can write to\n", plural(r.Doubtful, "failure", "failures"))
+		fmt.Fprintf(w, "\nnot counted: %s forged, in a log that callers can write to\n", plural(r.Doubtful, "failure that looks", "failures that look"))
 	}
 	if r.Exempt > 0 {
 		fmt.Fprintf(w, "\nnot counted: %s of hosts that are exempt\n", plural(r.Exempt, "failure", "failures"))

@@ -61,10 +61,10 @@ status is 1.` + "\n" + exitCodes,
 				for _, u := range e.Users {
 					users = append(users, printable(u))
 				}
-				fmt.Fprintln(w, "users tried:", strings.Join(users, ", "))
+				fmt.Fprintln(w, "users tried, of the records kept:", strings.Join(users, ", "))
 			}
 			if len(e.Evidence) > 0 {
-				fmt.Fprintln(w, "evidence:")
+				fmt.Fprintln(w, "the last records:")
 			}
 			for _, f := range e.Evidence {
 				fmt.Fprintf(w, "  %s  %s/%s  %s\n    %s\n", local(f.Time), f.Jail, f.Pattern, f.Host, printable(f.Record))
@@ -79,6 +79,8 @@ status is 1.` + "\n" + exitCodes,
 					how = "was lifted"
 				case b.Replaced:
 					how = "was replaced"
+				case b.Idle:
+					how = "is not enforced, because its jail is not at work"
 				}
 				fmt.Fprintf(w, "  %s  %s  %s, %s%s\n", local(b.Since), b.Unit, b.Jail, how, because(b.Ban))
 			}

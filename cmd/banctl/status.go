@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -37,8 +38,12 @@ The exit status is 0 whenever the daemon answered, whatever it answered.` + "\n"
 			for _, line := range verdict(s) {
 				fmt.Fprintln(w, line)
 			}
-			fmt.Fprintf(w, "%s in force, %s dropped, %s with failures that may still add up\n\n",
-				plural(s.Bans, "ban", "bans"), plural(int(s.Dropped), "packet", "packets"), plural(s.Units, "unit", "units"))
+			bans := plural(s.Bans, "ban", "bans") + " in force"
+			if s.DryBans > 0 {
+				bans += fmt.Sprintf(" and %d in a dry run", s.DryBans)
+			}
+			fmt.Fprintf(w, "%s, %s dropped, %s with failures that may still add up\n\n",
+				bans, plural(int(s.Dropped), "packet", "packets"), plural(s.Units, "unit", "units"))
 
 			rows := [][]string{{"JAIL", "RECORDS", "FAILURES", "EXEMPT", "BANNED", "IN FORCE", "DROPPED", "LAST MATCH"}}
 			for _, j := range s.Jails {
@@ -65,17 +70,30 @@ The exit status is 0 whenever the daemon answered, whatever it answered.` + "\n"
 	}
 }
 
-// verdict answers the question: which jails protect, and which do not.
+// verdict answers the question: which jails protect, and which do not, and why.
 func verdict(s control.Status) (lines []string) {
-	var protecting, waiting, refused []string
+	var protecting, dry, refused []string
+	waiting := make(map[string][]string) // by what they wait for
 	for _, j := range s.Jails {
-		read := slices.ContainsFunc(s.Sources, func(src control.SourceStatus) bool {
-			return slices.Contains(src.Jails, j.Name) && (src.State == "following" || src.State == "catching up")
-		})
-		if read {
-			protecting = append(protecting, j.Name)
-		} else {
-			waiting = append(waiting, j.Name)
+		states := make(map[string]bool)
+		for _, src := range s.Sources {
+			if slices.Contains(src.Jails, j.Name) {
+				states[src.State] = true
+			}
+		}
+		switch {
+		case states["following"] || states["catching up"]:
+			if j.DryRun {
+				dry = append(dry, j.Name)
+			} else {
+				protecting = append(protecting, j.Name)
+			}
+		case states["opening"]:
+			waiting["its sources are being opened"] = append(waiting["its sources are being opened"], j.Name)
+		case states["unreadable"]:
+			waiting["no source can be read"] = append(waiting["no source can be read"], j.Name)
+		default:
+			waiting["no source exists"] = append(waiting["no source exists"], j.Name)
 		}
 	}
 	kernel := ""
@@ -90,17 +108,20 @@ func verdict(s control.Status) (lines []string) {
 	}
 	switch {
 	case kernel != "":
-		lines = append(lines, "NOT protecting: "+kernel)
+		lines = append(lines, "NOT protecting: "+printable(kernel))
 	case len(protecting) > 0:
 		lines = append(lines, "protecting: "+strings.Join(protecting, ", "))
-	default:
+	case len(dry) == 0:
 		lines = append(lines, "NOT protecting: no source of any jail can be read")
+	}
+	if len(dry) > 0 {
+		lines = append(lines, "NOT protecting: "+strings.Join(dry, ", ")+" (dry run: bans are decided and not enforced)")
 	}
 	if len(refused) > 0 {
 		lines = append(lines, "NOT protecting: "+strings.Join(refused, ", ")+" (refused)")
 	}
-	if len(waiting) > 0 {
-		lines = append(lines, "not yet: "+strings.Join(waiting, ", ")+" (no source exists)")
+	for _, why := range slices.Sorted(maps.Keys(waiting)) {
+		lines = append(lines, "not yet: "+strings.Join(waiting[why], ", ")+" ("+why+")")
 	}
 	return lines
 }

@@ -56,7 +56,11 @@ func eventLine(e control.Event) string {
 		parts = append(parts, e.Unit.String())
 	}
 	if e.Event == control.EventBan || e.Event == control.EventAllow {
-		parts = append(parts, "for "+left(e.Until))
+		lasting := "for " + left(e.Until)
+		if e.Until == nil {
+			lasting = "forever"
+		}
+		parts = append(parts, lasting)
 	}
 	if e.DryRun {
 		parts = append(parts, "(dry run)")

@@ -17,9 +17,10 @@ type Status struct {
 	Started  time.Time        `json:"started"`
 	Jails    []JailStatus     `json:"jails"`
 	Sources  []SourceStatus   `json:"sources"`
-	Units    int              `json:"units"`   // units with failures that may still add up
-	Bans     int              `json:"bans"`    // in force
-	Dropped  uint64           `json:"dropped"` // packets, since the table was made
+	Units    int              `json:"units"`    // units with failures that may still add up
+	Bans     int              `json:"bans"`     // in force and enforced
+	DryBans  int              `json:"dry_bans"` // in force and not enforced, because of a dry run
+	Dropped  uint64           `json:"dropped"`  // packets, since the table was made
 	Findings []doctor.Finding `json:"findings"`
 }
 
@@ -117,6 +118,7 @@ type PastBan struct {
 	Ban
 	Lifted   bool `json:"lifted"`   // by hand, before its time
 	Replaced bool `json:"replaced"` // by another ban of the same jail
+	Idle     bool `json:"idle"`     // it is not over, but its jail is not at work
 }
 
 // Count is how many failures of a unit a jail has counted.

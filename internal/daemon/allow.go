@@ -88,7 +88,7 @@ func (d *Daemon) Allow(ctx context.Context, r control.AllowRequest) (control.All
 	for _, text := range r.Entries {
 		e, err := jails.ParseEntry(text)
 		if err == nil && e.File != "" {
-			err = fmt.Errorf("%s: a file is named in band.toml", e.File)
+			err = fmt.Errorf("a file can only be named in band.toml: allow = [%q]", e.File)
 		}
 		if err != nil {
 			return changed, fmt.Errorf("%w: %w", control.ErrRefused, err)
@@ -123,7 +123,7 @@ func (d *Daemon) Allow(ctx context.Context, r control.AllowRequest) (control.All
 // Disallow implements [control.Backend].
 func (d *Daemon) Disallow(ctx context.Context, r control.DisallowRequest) (control.AllowChanged, error) {
 	changed := control.AllowChanged{Entries: []string{}}
-	var refusals []string
+	var refusals, gone []string
 	err := d.ask(ctx, func() {
 		known, mine := make(map[string]allowlist.Item), make(map[string]bool)
 		for _, a := range d.pipeline.Allowed() {
@@ -144,12 +144,18 @@ func (d *Daemon) Disallow(ctx context.Context, r control.DisallowRequest) (contr
 			switch {
 			case mine[e.String()]:
 				delete(mine, e.String())
-				a := store.Allow{Entry: e.String(), Since: d.Now(), Gone: true}
-				d.changeAllow(d.pipeline.Allow(a), control.EventDisallow, a)
-				changed.Entries = append(changed.Entries, a.Entry)
+				gone = append(gone, e.String())
 			case listed:
 				refusals = append(refusals, fmt.Sprintf("%s is on the allowlist because of %s: remove it there", e, item.Origin))
 			}
+		}
+		if len(refusals) > 0 {
+			return // all of them or none
+		}
+		for _, entry := range gone {
+			a := store.Allow{Entry: entry, Since: d.Now(), Gone: true}
+			d.changeAllow(d.pipeline.Allow(a), control.EventDisallow, a)
+			changed.Entries = append(changed.Entries, entry)
 		}
 		d.allow.Set(d.allowItems())
 		d.takeAllow()
@@ -157,7 +163,7 @@ func (d *Daemon) Disallow(ctx context.Context, r control.DisallowRequest) (contr
 	if err != nil {
 		return changed, err
 	}
-	if len(refusals) > 0 && len(changed.Entries) == 0 {
+	if len(refusals) > 0 {
 		return changed, fmt.Errorf("%w: %s", control.ErrRefused, strings.Join(refusals, "; "))
 	}
 	changed.Warning = d.wait(ctx)

@@ -189,7 +189,7 @@ func (d *Daemon) announce(ctx context.Context, ready []<-chan struct{}) error {
 			return nil
 		}
 	}
-	d.log.Info("ready")
+	d.log.Info("ready; banctl status tells what is protected")
 	if d.Ready != nil {
 		d.Ready()
 	}
@@ -232,7 +232,7 @@ func (d *Daemon) decide(ctx context.Context) error {
 			if d.Alive != nil {
 				d.Alive()
 			}
-			d.watchJournal()
+			d.noteReadable()
 			added, err := d.findFiles(true)
 			if err != nil {
 				return err
@@ -343,7 +343,7 @@ func (d *Daemon) settle() {
 	if behind(func(s *following) bool { return s.preferred }) {
 		return
 	}
-	d.watchJournal()
+	d.noteReadable()
 	select {
 	case <-d.preferredRead:
 	default:
@@ -385,7 +385,7 @@ func (d *Daemon) keepHouse() {
 	if _, n := d.pipeline.Units(); n > 0 {
 		d.board.Raise(doctor.Finding{
 			Kind: doctor.UnitsEvicted, Severity: doctor.Warning,
-			Text:   fmt.Sprintf("more sources fail than can be tracked: %d with the fewest failures were forgotten", n),
+			Text:   fmt.Sprintf("more hosts fail than can be tracked: %d with the fewest failures were forgotten", n),
 			Remedy: "nothing if this was a flood; attackers with several failures are still banned",
 		})
 	}

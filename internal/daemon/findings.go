@@ -17,11 +17,15 @@ import (
 func (d *Daemon) watchClock(s *following) {
 	f := doctor.Finding{
 		Kind: doctor.ClockDisagrees, Severity: doctor.Warning, Source: s.Name,
-		Remedy: "let FreeSWITCH and band run with the same time zone and clock (fsctl sync_clock, after the clock was set)",
+		Remedy: "let the service that writes it and band run with the same time zone and clock (FreeSWITCH: fsctl sync_clock, after the clock was set)",
 	}
 	switch {
 	case s.Offset != 0:
-		f.Text = fmt.Sprintf("its records tell another time zone's time; they are taken to be %v later", s.Offset)
+		direction := "later"
+		if s.Offset < 0 {
+			direction = "earlier"
+		}
+		f.Text = fmt.Sprintf("its records tell another time zone's time; they are taken to be %v %s", s.Offset.Abs(), direction)
 	case s.Skew.Abs() > clockTolerance:
 		f.Severity = doctor.Error
 		f.Text = fmt.Sprintf("its records are read %v after the time that they tell: bans are shorter by that, or over before they begin", s.Skew.Round(time.Second))
@@ -43,7 +47,7 @@ func (d *Daemon) watchPreferred(j *pipeline.Jail) {
 		return
 	}
 	for _, s := range d.sources {
-		if s.preferred && slices.Contains(s.Jails(), j.Name) && s.input.State() == source.Open {
+		if s.preferred && s.key.path != "" && slices.Contains(s.Jails(), j.Name) && s.input.State() == source.Open {
 			d.board.Raise(doctor.Finding{
 				Kind: doctor.PreferredSilent, Severity: doctor.Warning, Jail: j.Name,
 				Text:   fmt.Sprintf("failures show up in other logs and none in %s, which should have them: the others count again", s.Name),

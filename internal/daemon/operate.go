@@ -38,9 +38,13 @@ func (d *Daemon) Status(ctx context.Context) (control.Status, error) {
 			Jails: []control.JailStatus{}, Sources: []control.SourceStatus{},
 		}
 		inForce := make(map[string]int)
-		for _, b := range d.enforced() {
+		for _, b := range d.inForce() {
 			inForce[b.Jail]++
-			s.Bans++
+			if d.dry(b) {
+				s.DryBans++
+			} else {
+				s.Bans++
+			}
 		}
 		for _, packets := range drops {
 			s.Dropped += packets
@@ -80,16 +84,16 @@ func (d *Daemon) Bans(ctx context.Context) ([]control.Ban, error) {
 	packets := d.packets(ctx)
 	bans := []control.Ban{}
 	err := d.ask(ctx, func() {
-		for _, b := range d.enforced() {
+		for _, b := range d.inForce() {
 			bans = append(bans, d.view(b, packets))
 		}
 	})
 	return bans, err
 }
 
-// enforced returns the bans in force, without those of jails that are not: the
-// kernel does not hold them.
-func (d *Daemon) enforced() []pipeline.Ban {
+// inForce returns the bans in force, those of a dry run too, but not those of jails
+// that are not at work.
+func (d *Daemon) inForce() []pipeline.Ban {
 	return slices.DeleteFunc(d.pipeline.InForce(d.Now()), func(b pipeline.Ban) bool {
 		_, ok := d.group(b.Jail)
 		return !ok
@@ -138,7 +142,7 @@ func (d *Daemon) Explain(ctx context.Context, unit control.Unit) (control.Explan
 				v.Reason = b.Reason
 				e.Bans = append(e.Bans, v)
 			} else {
-				v := control.PastBan{Ban: d.view(b, nil), Lifted: !b.Lifted.IsZero()}
+				v := control.PastBan{Ban: d.view(b, nil), Lifted: !b.Lifted.IsZero(), Idle: b.InForce(d.Now())}
 				v.Reason = b.Reason
 				v.Replaced = slices.ContainsFunc(bans, func(next pipeline.Ban) bool {
 					return next.Key() == b.Key() && next.Since.Equal(b.Until)

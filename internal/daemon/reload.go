@@ -84,7 +84,7 @@ func (d *Daemon) configure(next *jails.Config) error {
 	if err != nil {
 		return fmt.Errorf("reload: %w", err)
 	}
-	d.watchJournal()
+	d.noteReadable()
 	d.allow.Set(d.allowItems())
 	d.banner.Configure(d.groups(), d.allowed())
 	d.banner.Change(d.desired())

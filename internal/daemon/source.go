@@ -229,8 +229,8 @@ func (d *Daemon) findJournal() (*input, error) {
 	return in, nil
 }
 
-// watchJournal notes whether the journal can be read.
-func (d *Daemon) watchJournal() {
+// noteReadable notes whether the journal can be read.
+func (d *Daemon) noteReadable() {
 	for _, s := range d.sources {
 		s.Readable = s.key.path == "" && s.input.State() == source.Open
 	}

@@ -37,7 +37,7 @@ const (
 	StateSlow            Kind = "state-slow"            // the disk takes long
 	KernelFailing        Kind = "kernel-failing"        // bans do not reach the kernel
 	TableRepaired        Kind = "table-repaired"        // somebody else changed our table
-	UnitsEvicted         Kind = "units-evicted"         // more sources fail than can be tracked
+	UnitsEvicted         Kind = "units-evicted"         // more hosts fail than can be tracked
 	AllowUnresolved      Kind = "allow-unresolved"      // a host name of the allowlist has no addresses, or not all
 	AllowFile            Kind = "allow-file"            // a file of the allowlist is not in force, or not all of it
 	ReloadRefused        Kind = "reload-refused"        // the configuration on the disk is not the one in force
