@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -52,27 +53,43 @@ When nothing matched the exit status is 1.` + "\n" + exitCodes,
 			if c.json {
 				show = t.json
 			}
-			matched := false
+			failures := make(map[string]int) // by pattern
 			for r, err := range replay.Records(cmd.Context(), t.jail, log) {
 				if err != nil {
 					return invalid{fmt.Errorf("read %s: %w", args[1], err)}
 				}
 				t.number++
 				found := t.judge(r)
-				matched = matched || len(found.failures) > 0
+				for _, f := range found.failures {
+					failures[f.Pattern]++
+				}
 				if err := show(cmd.OutOrStdout(), found); err != nil {
 					return err
 				}
 			}
-			if !matched {
-				if !c.json {
-					fmt.Fprintf(cmd.ErrOrStderr(), "nothing matched in %s\n", plural(t.number, "record", "records"))
-				}
+			if !c.json {
+				fmt.Fprintln(cmd.ErrOrStderr(), summary(failures, t.number))
+			}
+			if len(failures) == 0 {
 				return errNo
 			}
 			return nil
 		},
 	}
+}
+
+// summary tells how many failures of each pattern there were.
+func summary(failures map[string]int, records int) string {
+	if len(failures) == 0 {
+		return "nothing matched in " + plural(records, "record", "records")
+	}
+	all := 0
+	var each []string
+	for _, name := range slices.Sorted(maps.Keys(failures)) {
+		all += failures[name]
+		each = append(each, fmt.Sprintf("%s %d", name, failures[name]))
+	}
+	return fmt.Sprintf("%s in %s: %s", plural(all, "failure", "failures"), plural(records, "record", "records"), strings.Join(each, ", "))
 }
 
 // tester shows what a jail makes of records.

@@ -69,7 +69,9 @@ func main() {
 	case o.check:
 		check(config.Load(o.config))
 	case o.flush:
-		err = banner.Remove()
+		if err = banner.Remove(); err == nil {
+			fmt.Println("removed the table inet band; a band that runs makes it again")
+		}
 	default:
 		err = run(o, log)
 	}
