@@ -493,6 +493,7 @@ func TestHangingDisk(t *testing.T) {
 			t.Fatal(err)
 		}
 		mustSync(t, o)
+		synctest.Wait() // the health is told after what waits is let go
 		if all := health.get(); all[len(all)-1] != (store.Health{}) {
 			t.Errorf("health: %v", all)
 		}

@@ -42,6 +42,9 @@ func (f *Follower) begin(now *file) ([]*file, error) {
 // resume finds the file of the cursor, and what was rotated away since.
 func (f *Follower) resume(now *file) []*file {
 	p := f.From
+	for before := p.Before; before != nil; before = before.Before {
+		f.done = append(f.done, ended{Position: *before})
+	}
 	if now != nil && now.ino == p.Inode && now.holds(p) {
 		return []*file{now}
 	}
@@ -58,9 +61,6 @@ func (f *Follower) resume(now *file) []*file {
 	switch {
 	case old != nil:
 		f.done = append(f.done, ended{Position: old.position(f.Path)})
-		for before := p.Before; before != nil; before = before.Before {
-			f.done = append(f.done, ended{Position: *before})
-		}
 		files := append([]*file{old}, f.rotatedSince(old, now)...)
 		if now != nil {
 			_ = now.seek(0)
@@ -135,7 +135,9 @@ func (f *Follower) rotatedSince(old, now *file) []*file {
 			f.lost(s.path, "a rotated file cannot be read: "+err.Error())
 			continue
 		}
-		if slices.ContainsFunc(read, g.holds) || g.seek(0) != nil {
+		// The fingerprint of few bytes proves nothing: other files begin so, too.
+		wasRead := func(p Position) bool { return (p.Offset >= tailBytes || p.Inode == g.ino) && g.holds(p) }
+		if slices.ContainsFunc(read, wasRead) || g.seek(0) != nil {
 			_ = g.Close()
 			continue
 		}
