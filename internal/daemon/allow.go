@@ -34,14 +34,13 @@ func (d *Daemon) allowItems() []allowlist.Item {
 	return append(items, d.gateways...)
 }
 
-// allowed are the prefixes of the allowlist.
-func (d *Daemon) allowed() []netip.Prefix {
-	return allowlist.Prefixes(d.allow.Snapshot())
-}
-
 // takeAllow puts the allowlist in force as it is now, in the pipeline and the
 // kernel, and keeps what the names on it stand for.
 func (d *Daemon) takeAllow() {
+	select {
+	case <-d.allow.Changes(): // it is among what is taken now
+	default:
+	}
 	items := d.allow.Snapshot()
 	entries := make(map[netip.Prefix]string)
 	for _, item := range items {

@@ -129,7 +129,7 @@ func New(c Config) (*Daemon, error) {
 	d.allow = allowlist.New(allowlist.Config{Log: c.Log, Board: d.board, Now: c.Now, Known: p.Resolved()})
 	d.allow.Set(d.allowItems())
 	d.banner = banner.New(banner.Config{
-		Groups: d.groups(), Allow: d.allowed(), Log: c.Log, Now: c.Now, Observer: kernelObserver{d.board},
+		Groups: d.groups(), Log: c.Log, Now: c.Now, Observer: kernelObserver{d.board},
 	})
 	d.takeAllow()
 	d.banner.Change(d.desired())
@@ -237,9 +237,7 @@ func (d *Daemon) decide(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			for _, in := range added {
-				d.start(in)
-			}
+			d.start(added...)
 		case <-clean.C:
 			d.keepHouse()
 		}

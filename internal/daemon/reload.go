@@ -61,16 +61,6 @@ func (d *Daemon) configure(next *jails.Config) error {
 	}
 	d.examineJails()
 	d.dropSources()
-	for _, s := range d.sources { // those that stay
-		for _, name := range d.pipeline.Names() {
-			j := d.pipeline.Jails[name]
-			for _, of := range j.Sources {
-				if s.key.format == j.Format && s.key.layout == j.Time && reads(of, s.key) && !slices.Contains(s.Jails(), name) {
-					s.Watch(j, of.Preferred)
-				}
-			}
-		}
-	}
 	added, err := d.findFiles(false)
 	if err == nil {
 		var journal *input
@@ -78,15 +68,13 @@ func (d *Daemon) configure(next *jails.Config) error {
 			added = append(added, journal)
 		}
 	}
-	for _, in := range added {
-		d.start(in)
-	}
+	d.start(added...)
 	if err != nil {
 		return fmt.Errorf("reload: %w", err)
 	}
 	d.noteReadable()
 	d.allow.Set(d.allowItems())
-	d.banner.Configure(d.groups(), d.allowed())
+	d.takeAllow()
 	d.banner.Change(d.desired())
 	d.look()
 	return nil

@@ -59,16 +59,18 @@ type reader interface {
 	State() source.State
 }
 
-// start runs the input until it is stopped or the daemon ends.
-func (d *Daemon) start(in *input) {
-	ctx, cancel := context.WithCancel(d.running.ctx)
-	done := make(chan struct{})
-	in.stop = func() { cancel(); <-done }
-	d.running.group.Go(func() error {
-		defer close(done)
-		defer cancel()
-		return in.Run(ctx, d.running.batches)
-	})
+// start runs inputs until they are stopped or the daemon ends.
+func (d *Daemon) start(inputs ...*input) {
+	for _, in := range inputs {
+		ctx, cancel := context.WithCancel(d.running.ctx)
+		done := make(chan struct{})
+		in.stop = func() { cancel(); <-done }
+		d.running.group.Go(func() error {
+			defer close(done)
+			defer cancel()
+			return in.Run(ctx, d.running.batches)
+		})
+	}
 }
 
 // findFiles adds the files that are not followed yet and returns what reads
