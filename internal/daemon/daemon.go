@@ -70,6 +70,8 @@ type Daemon struct {
 	// preferredRead is closed when the preferred sources have been caught up
 	// with: only then can be told what of the others counts.
 	preferredRead chan struct{}
+	// surveyed is closed when FreeSWITCH's gateways were looked for.
+	surveyed chan struct{}
 
 	// Of the deciding goroutine alone, once it runs.
 	Jails    *jails.Config // in force
@@ -108,6 +110,7 @@ func New(c Config) (*Daemon, error) {
 		pipeline: p,
 
 		preferredRead: make(chan struct{}),
+		surveyed:      make(chan struct{}),
 	}
 	d.board.Changed = d.finding
 	for _, p := range config.Problems {
@@ -207,14 +210,17 @@ func (d *Daemon) decide(ctx context.Context) error {
 	clean := time.NewTicker(housekeeping)
 	defer clean.Stop()
 	d.settle()
-	// No record is decided on before the names of the allowlist are known, lest a
-	// trunk be banned for the sake of a second; but a resolver may hang.
+	// No record is decided on before the gateways and the names of the allowlist are
+	// known, lest a trunk be banned for the sake of a second; but a resolver may hang.
 	var batches <-chan source.Batch
-	listed, enough := d.allow.Ready(), time.After(namesPatience)
+	var listed <-chan struct{}
+	surveyed, enough := d.surveyed, time.After(namesPatience)
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-surveyed:
+			surveyed, listed = nil, d.allow.Ready()
 		case <-listed:
 			d.takeAllow()
 			batches, listed = d.running.batches, nil
@@ -342,14 +348,19 @@ func (d *Daemon) settle() {
 		return
 	}
 	d.noteReadable()
-	select {
-	case <-d.preferredRead:
-	default:
-		close(d.preferredRead)
-	}
+	closeOnce(d.preferredRead)
 	if !behind(func(*following) bool { return true }) {
 		d.settled = true
 		d.banner.Settle()
+	}
+}
+
+// closeOnce closes a channel of the deciding goroutine, if it is not closed yet.
+func closeOnce(c chan struct{}) {
+	select {
+	case <-c:
+	default:
+		close(c)
 	}
 }
 

@@ -108,6 +108,7 @@ func uncovered(j jails.Jail) ([]string, error) {
 // allowed: a trunk must never be banned.
 func (d *Daemon) takeSurroundings(s surroundings) {
 	d.takeFreeSWITCH(s)
+	closeOnce(d.surveyed)
 	for _, name := range d.pipeline.Names() {
 		ports, known := s.uncovered[name]
 		if ports == "" {
