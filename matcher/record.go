@@ -2,9 +2,6 @@ package matcher
 
 import (
 	"bytes"
-	"errors"
-	"io"
-	"iter"
 	"time"
 )
 
@@ -162,36 +159,6 @@ func (f *Framer) Finish(records []Record) []Record {
 
 // Pending returns how many bytes wait for the end of their record.
 func (f *Framer) Pending() int { return len(f.buf) }
-
-// Records reads r to its end and yields its records. An error of r is yielded
-// last.
-func Records(r io.Reader, format Format) iter.Seq2[Record, error] {
-	return func(yield func(Record, error) bool) {
-		framer := NewFramer(format)
-		for {
-			buf := make([]byte, 256<<10) // the framer keeps it
-			n, err := r.Read(buf)
-			framer.Push(buf[:n])
-			for record, ok := framer.Next(); ok; record, ok = framer.Next() {
-				if !yield(record, nil) {
-					return
-				}
-			}
-			if err == nil {
-				continue
-			}
-			for record, ok := framer.Flush(); ok; record, ok = framer.Flush() {
-				if !yield(record, nil) {
-					return
-				}
-			}
-			if !errors.Is(err, io.EOF) {
-				yield(Record{}, err)
-			}
-			return
-		}
-	}
-}
 
 // judge decides what the line behind the scanned ones is. Where it starts
 // another record, the pending one is complete and returned.

@@ -214,15 +214,11 @@ func format(t testing.TB) matcher.Format {
 	return f
 }
 
-func frame(t testing.TB, text string) (records []matcher.Record) {
+func frame(t testing.TB, text string) []matcher.Record {
 	t.Helper()
-	for r, err := range matcher.Records(strings.NewReader(text), format(t)) {
-		if err != nil {
-			t.Fatal(err)
-		}
-		records = append(records, r)
-	}
-	return records
+	framer := matcher.NewFramer(format(t))
+	framer.Push([]byte(text))
+	return framer.Finish(nil)
 }
 
 // stored returns what a real disk makes of batches.
