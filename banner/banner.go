@@ -46,6 +46,8 @@ type Element struct {
 
 // A Change bans an element until a time, or lifts its ban. The zero time, and
 // any more than a hundred years away, is for ever; a time that has passed lifts.
+// Where the time carries a monotonic reading, as that of [time.Now] does, the ban
+// ends then, whatever the clock is set to meanwhile.
 type Change struct {
 	Element Element
 	Until   time.Time
@@ -127,7 +129,7 @@ func (nobody) Failing(error)   {}
 // blocks on the kernel and never fails; Sync waits for the effect. A ban in a
 // group that is not configured waits until Configure names the group.
 func (b *Banner) Change(changes []Change) {
-	now := b.now().Round(0)
+	now := b.now()
 	b.tell(func() {
 		for _, c := range changes {
 			b.change(c, now)
@@ -141,7 +143,7 @@ func (b *Banner) change(c Change, now time.Time) {
 		b.log.Error("cannot ban what is no prefix", "group", e.Group)
 		return
 	}
-	want := lease{on: !c.Lift, until: c.Until.Round(0)}
+	want := lease{on: !c.Lift, until: c.Until}
 	if want.until.Sub(now) > forever {
 		want.until = time.Time{}
 	}

@@ -105,7 +105,7 @@ func (k *keeper) listen() error {
 }
 
 func (k *keeper) orders() orders {
-	now := k.clock()
+	now := k.now()
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.desired.expire(now)
@@ -113,8 +113,6 @@ func (k *keeper) orders() orders {
 	k.look = nothing
 	return o
 }
-
-func (k *keeper) clock() time.Time { return k.now().Round(0) }
 
 // align makes the structure equal to the layout, in one transaction that also
 // fills the sets that it creates.
@@ -179,7 +177,7 @@ func (k *keeper) wanted(have ruleset, o orders) (layout, []netip.Prefix) {
 // refill plans what new sets need: as much as one transaction takes, while the
 // rest waits its turn.
 func (k *keeper) refill(fresh map[slot]bool, room int) []write {
-	now := k.clock()
+	now := k.now()
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	var writes []write
@@ -218,7 +216,7 @@ func (k *keeper) push() error {
 
 // dequeue plans the next entries of the queue.
 func (k *keeper) dequeue(most int) []write {
-	now := k.clock()
+	now := k.now()
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	d := &k.desired
@@ -242,7 +240,7 @@ func (k *keeper) dequeue(most int) []write {
 
 // commit sends what is gathered, with these writes, and takes note of them.
 func (k *keeper) commit(writes []write) error {
-	now := k.clock()
+	now := k.now()
 	slots := map[slot][]write{}
 	for _, w := range writes {
 		s := slotOf(w.entry.element)
@@ -343,7 +341,7 @@ func (t tally) found(cleaned bool) []string {
 // be changed.
 func (k *keeper) mark(s slot, o orders, t *tally) error {
 	return k.kernel.elements(s.name(), func(elements []keptElement) {
-		now := k.clock()
+		now := k.now()
 		k.mu.Lock()
 		defer k.mu.Unlock()
 		for _, kept := range elements {
@@ -389,7 +387,7 @@ func (k *keeper) meet(x *entry, have lease, now time.Time, t *tally) {
 // missing returns the slots of which this pass has not seen all. With a tally
 // it is the end of the pass: what is not seen is not there, and queued.
 func (k *keeper) missing(t *tally) map[slot]bool {
-	now := k.clock()
+	now := k.now()
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	slots := map[slot]bool{}

@@ -64,6 +64,14 @@ type Resolved struct {
 	Addrs []netip.Addr `json:"addrs,omitempty"`
 }
 
+// Step is a clock that was set, at the moment that was At by the clock before and
+// To by the one since: what the state tells of the times From to At moves along.
+type Step struct {
+	From time.Time `json:"from,omitzero"`
+	At   time.Time `json:"at,omitzero"`
+	To   time.Time `json:"to,omitzero"`
+}
+
 // Event is one change; exactly one field is set. The order of events within a
 // batch matters.
 type Event struct {
@@ -72,6 +80,7 @@ type Event struct {
 	Lift     *Lift     `json:"lift,omitempty"`
 	Allow    *Allow    `json:"allow,omitempty"`
 	Resolved *Resolved `json:"resolved,omitempty"`
+	Step     *Step     `json:"step,omitempty"`
 }
 
 // Batch is what one decision changed: one line of the log, applied whole or
@@ -109,6 +118,8 @@ func (b Batch) stored() Batch {
 			events[i].Allow = &allow
 		case e.Resolved != nil:
 			events[i].Resolved = e.Resolved
+		case e.Step != nil:
+			events[i].Step = &Step{stamp(e.Step.From), stamp(e.Step.At), stamp(e.Step.To)}
 		}
 	}
 	return Batch{Cursors: b.Cursors, Events: events}
@@ -132,7 +143,7 @@ func (b Batch) withValidCursors() Batch {
 // urgent says that the batch must be on stable storage at once.
 func (b Batch) urgent() bool {
 	for _, e := range b.Events {
-		if e.Ban != nil || e.Lift != nil || e.Allow != nil {
+		if e.Ban != nil || e.Lift != nil || e.Allow != nil || e.Step != nil {
 			return true
 		}
 	}

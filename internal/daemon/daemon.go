@@ -79,6 +79,7 @@ type Daemon struct {
 	sources  []*following
 	gateways []allowlist.Item // of FreeSWITCH
 	settled  bool             // every source has been caught up with
+	clock    clock
 }
 
 // running is what inputs run in.
@@ -111,6 +112,7 @@ func New(c Config) (*Daemon, error) {
 
 		preferredRead: make(chan struct{}),
 		surveyed:      make(chan struct{}),
+		clock:         startClock(c.Now()),
 	}
 	d.board.Changed = d.finding
 	for _, p := range config.Problems {
@@ -132,7 +134,7 @@ func New(c Config) (*Daemon, error) {
 	d.allow = allowlist.New(allowlist.Config{Log: c.Log, Board: d.board, Now: c.Now, Known: p.Resolved()})
 	d.allow.Set(d.allowItems())
 	d.banner = banner.New(banner.Config{
-		Groups: d.groups(), Log: c.Log, Now: c.Now, Observer: kernelObserver{d.board},
+		Groups: d.groups(), Log: c.Log, Observer: kernelObserver{d.board},
 	})
 	d.takeAllow()
 	d.banner.Change(d.desired())
@@ -227,8 +229,10 @@ func (d *Daemon) decide(ctx context.Context) error {
 		case <-enough:
 			batches, enough = d.running.batches, nil
 		case b := <-batches:
+			d.watchClock()
 			d.take(b)
 		case ask := <-d.asks:
+			d.watchClock()
 			ask()
 		case <-d.store.WantsSnapshot():
 			d.snapshot()
@@ -238,6 +242,7 @@ func (d *Daemon) decide(ctx context.Context) error {
 			if d.Alive != nil {
 				d.Alive()
 			}
+			d.watchClock()
 			d.noteReadable()
 			added, err := d.findFiles(true)
 			if err != nil {
@@ -264,7 +269,7 @@ func (d *Daemon) take(b source.Batch) {
 	for _, host := range decision.Exempt {
 		d.board.Raise(exempt(s.Name, host, d.pipeline.Exempt(host)))
 	}
-	d.watchClock(s)
+	d.watchStamps(s)
 	if b.CaughtUp && !s.caughtUp {
 		s.caughtUp, s.Live = true, true
 		if s.input.State() == source.Open {
@@ -377,12 +382,14 @@ func (d *Daemon) ask(ctx context.Context, f func()) error {
 }
 
 func (d *Daemon) keepHouse() {
+	d.watchClock()
 	d.board.Expire()
 	if err := d.readLocal(); err != nil {
 		d.log.Error("own addresses cannot be read; those known before stay in use", "error", err)
 	}
 	if d.settled {
 		d.pipeline.Forget(d.Now())
+		d.forgetSources()
 	}
 	for _, name := range d.pipeline.Names() {
 		d.watchPreferred(d.pipeline.Jails[name])

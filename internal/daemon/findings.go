@@ -13,8 +13,8 @@ import (
 	"band/store"
 )
 
-// watchClock compares the times that a source tells with the clock.
-func (d *Daemon) watchClock(s *following) {
+// watchStamps compares the times that a source tells with the clock.
+func (d *Daemon) watchStamps(s *following) {
 	f := doctor.Finding{
 		Kind: doctor.ClockDisagrees, Severity: doctor.Warning, Source: s.Name,
 		Remedy: "let the service that writes it and band run with the same time zone and clock (FreeSWITCH: fsctl sync_clock, after the clock was set)",

@@ -74,6 +74,10 @@ func (d *Daemon) change(group string, unit netip.Prefix, now time.Time) banner.C
 		}
 		c.Lift = false
 	}
+	if !c.Until.IsZero() {
+		// What is left, which no setting of the clock changes.
+		c.Until = time.Now().Add(c.Until.Sub(now))
+	}
 	return c
 }
 

@@ -307,6 +307,45 @@ func (d *Daemon) dropSources() {
 	})
 }
 
+// forgottenAfter is how long a log that nobody names, and that is gone, is waited
+// for: logs that carry their date in their name come and go for ever.
+const forgottenAfter = 7 * 24 * time.Hour
+
+// forgetSources drops the files that a glob matched once and that are long gone,
+// and the positions of sources that no jail has asked for since.
+func (d *Daemon) forgetSources() {
+	gone := func(last time.Time) bool { return d.Now().Sub(last) > forgottenAfter }
+	d.sources = slices.DeleteFunc(d.sources, func(s *following) bool {
+		last := s.Last
+		if s.Records > 0 && last.IsZero() {
+			last = d.started // they told no time
+		}
+		if !gone(last) || s.input.State() != source.Missing || d.named(s.key) {
+			return false
+		}
+		s.input.stop()
+		d.board.ClearSource(s.Name)
+		d.log.Info("log forgotten: it is gone for days", "source", s.Name)
+		d.carryOut(d.pipeline.ForgetSource(s.Name))
+		return true
+	})
+	for _, name := range d.pipeline.Known() {
+		if d.source(name) == nil && gone(d.pipeline.LastOf(name)) {
+			d.carryOut(d.pipeline.ForgetSource(name))
+		}
+	}
+}
+
+// named reports whether a jail names the source as it is, not by a glob.
+func (d *Daemon) named(key sourceKey) bool {
+	for _, j := range d.pipeline.Jails {
+		if slices.ContainsFunc(j.Sources, func(of jails.Source) bool { return of.File == key.path }) {
+			return true
+		}
+	}
+	return false
+}
+
 // reads reports whether a source of a jail names what a source reads.
 func reads(of jails.Source, key sourceKey) bool {
 	if key.path == "" {

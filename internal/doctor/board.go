@@ -9,53 +9,6 @@ import (
 	"time"
 )
 
-// Severity says how much of the protection a finding costs.
-type Severity string
-
-// The severities, worst first.
-const (
-	Error   Severity = "error"   // something is not protected
-	Warning Severity = "warning" // something may be lost or is weaker than it seems
-)
-
-// Kind names a finding for programs. Kinds are stable.
-type Kind string
-
-// The kinds of findings.
-const (
-	ConfigRefused        Kind = "config-refused"        // a part of the configuration is not in force
-	JailRefused          Kind = "jail-refused"          // a jail file is not in force
-	NoJail               Kind = "no-jail"               // nothing is enabled
-	SourceMissing        Kind = "source-missing"        // a source does not exist
-	SourceUnreadable     Kind = "source-unreadable"     // a source cannot be read
-	SourceTruncated      Kind = "source-truncated"      // records may have been lost
-	ClockDisagrees       Kind = "clock-disagrees"       // a source tells another time than ours
-	LogForged            Kind = "log-forged"            // callers write lines that look like failures of others
-	PreferredSilent      Kind = "preferred-silent"      // a log that should tell of failures does not
-	StateDamaged         Kind = "state-damaged"         // a part of the state was lost
-	StateFailing         Kind = "state-failing"         // the state cannot be written
-	StateSlow            Kind = "state-slow"            // the disk takes long
-	KernelFailing        Kind = "kernel-failing"        // bans do not reach the kernel
-	TableRepaired        Kind = "table-repaired"        // somebody else changed our table
-	UnitsEvicted         Kind = "units-evicted"         // more hosts fail than can be tracked
-	AllowUnresolved      Kind = "allow-unresolved"      // a host name of the allowlist has no addresses, or not all
-	AllowFile            Kind = "allow-file"            // a file of the allowlist is not in force, or not all of it
-	ReloadRefused        Kind = "reload-refused"        // the configuration on the disk is not the one in force
-	ExemptFailing        Kind = "exempt-failing"        // failures of an address that is never counted
-	FailuresUnlogged     Kind = "failures-unlogged"     // a service was told not to log failures
-	FreeSWITCHUnreadable Kind = "freeswitch-unreadable" // its configuration cannot be read
-	JailUnmatched        Kind = "jail-unmatched"        // a jail sees records and never a failure
-	SourceNotUnderstood  Kind = "source-not-understood" // its records have another format
-	JournalFailing       Kind = "journal-failing"       // the journal cannot be read
-	JournalGap           Kind = "journal-gap"           // entries of the journal may have been lost
-	JournalCut           Kind = "journal-cut"           // journald cuts lines, which can hide the next
-	JournalSuppressed    Kind = "journal-suppressed"    // journald dropped messages of a unit
-	SourceSilent         Kind = "source-silent"         // nobody writes to a source, while others are written
-	PortUncovered        Kind = "port-uncovered"        // a service listens where its jail does not ban
-	RivalRunning         Kind = "rival-running"         // another program bans beside us
-	DryRun               Kind = "dry-run"               // bans are not enforced, as was asked for
-)
-
 // A Finding is something that weakens the protection, or did so lately.
 type Finding struct {
 	Kind     Kind     `json:"kind"`
@@ -78,10 +31,12 @@ type place struct {
 }
 
 // A Board holds the findings that are true now. Each is logged once when it
-// begins and once when it ends. It is safe for concurrent use.
+// begins, or becomes better or worse, and once when it ends. One that comes and
+// goes is logged a few times an hour, and then as what it is. It is safe for
+// concurrent use.
 type Board struct {
-	// Changed, where it is set, is told of each finding that begins, or is over.
-	// It must not call the Board.
+	// Changed, where it is set, is told of each finding that begins, or is over,
+	// when the log is. It must not call the Board.
 	Changed func(f Finding, over bool)
 
 	log *slog.Logger
@@ -89,6 +44,7 @@ type Board struct {
 
 	mu       sync.Mutex
 	findings map[place]raised
+	said     map[place]said
 }
 
 type raised struct {
@@ -96,9 +52,24 @@ type raised struct {
 	at time.Time
 }
 
+// said is what the log says of a place.
+type said struct {
+	Finding // that stands, if on, or is over
+	on      bool
+	times   int       // that it began
+	since   time.Time // when the first of these was
+}
+
+// A finding may begin so often within a while; then it is said that it comes and
+// goes, and nothing more until the while is over.
+const (
+	often = 5
+	while = time.Hour
+)
+
 // NewBoard returns a Board without findings.
 func NewBoard(log *slog.Logger, now func() time.Time) *Board {
-	return &Board{log: log, now: now, findings: make(map[place]raised)}
+	return &Board{log: log, now: now, findings: make(map[place]raised), said: make(map[place]said)}
 }
 
 // Raise says that f is true from now on. A finding of the same kind, jail and
@@ -107,15 +78,20 @@ func (b *Board) Raise(f Finding) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	at := place{f.Kind, f.Jail, f.Source}
-	if _, known := b.findings[at]; !known {
-		level := slog.LevelWarn
-		if f.Severity == Error {
-			level = slog.LevelError
-		}
-		b.log.Log(context.Background(), level, "finding", append(at.attrs(), "text", f.Text, "remedy", f.Remedy)...)
-		b.tell(f, false)
-	}
 	b.findings[at] = raised{f, b.now()}
+	b.say(at)
+}
+
+// Past says that what a finding tells is past: it stands for so long from now on,
+// if there is one.
+func (b *Board) Past(kind Kind, jail, source string, stands time.Duration) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	at := place{kind, jail, source}
+	if f, known := b.findings[at]; known {
+		f.For, f.at = stands, b.now()
+		b.findings[at] = f
+	}
 }
 
 // Clear says that the finding of that kind, jail and source is over, if there
@@ -150,7 +126,8 @@ func (b *Board) ClearSource(source string) {
 	}
 }
 
-// Expire ends the findings whose time is over.
+// Expire ends the findings whose time is over, and says what was left unsaid of
+// those that came and went. It is to be called every now and then.
 func (b *Board) Expire() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -159,19 +136,47 @@ func (b *Board) Expire() {
 			b.end(at)
 		}
 	}
-}
-
-func (b *Board) end(at place) {
-	if f, known := b.findings[at]; known {
-		delete(b.findings, at)
-		b.log.Info("finding is over", at.attrs()...)
-		b.tell(f.Finding, true)
+	for at := range b.said {
+		b.say(at)
 	}
 }
 
-func (b *Board) tell(f Finding, over bool) {
+func (b *Board) end(at place) {
+	if _, known := b.findings[at]; known {
+		delete(b.findings, at)
+		b.say(at)
+	}
+}
+
+// say says what is true of a place, where something else was said.
+func (b *Board) say(at place) {
+	f, on := b.findings[at]
+	s := b.said[at]
+	if b.now().Sub(s.since) >= while {
+		s.times, s.since = 0, b.now()
+		if !on && !s.on {
+			delete(b.said, at)
+			return
+		}
+	}
+	switch {
+	case s.times == often, on == s.on && (!on || f.Severity == s.Severity):
+		return
+	case on:
+		s.Finding, s.on = f.Finding, true
+		s.times++
+		attrs := append(at.attrs(), "text", f.Text, "remedy", f.Remedy)
+		if s.times == often {
+			attrs = append(attrs, "often", "it comes and goes; that is not said again within the hour")
+		}
+		b.log.Log(context.Background(), f.Severity.level(), "finding", attrs...)
+	default:
+		s.on = false
+		b.log.Info("finding is over", at.attrs()...)
+	}
+	b.said[at] = s
 	if b.Changed != nil {
-		b.Changed(f, over)
+		b.Changed(s.Finding, !on)
 	}
 }
 
@@ -185,7 +190,7 @@ func (b *Board) Findings() []Finding {
 	}
 	slices.SortFunc(all, func(x, y Finding) int {
 		return cmp.Or(
-			cmp.Compare(x.Severity, y.Severity), // "error" sorts before "warning"
+			cmp.Compare(y.Severity.level(), x.Severity.level()),
 			cmp.Compare(x.Kind, y.Kind), cmp.Compare(x.Jail, y.Jail), cmp.Compare(x.Source, y.Source))
 	})
 	return all

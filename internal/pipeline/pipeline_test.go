@@ -397,6 +397,40 @@ func TestHistory(t *testing.T) {
 	}
 }
 
+// However many are banned, the bans that are over, and the records of all, stay
+// within bounds; the newest are kept, and those in force.
+func TestHistoryIsBounded(t *testing.T) {
+	r := newRig(t, nil)
+	r.Ban([]netip.Prefix{prefix("203.0.113.0/24")}, 0, "", after(0))
+	host := func(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}) }
+	for i := range 120_000 {
+		r.Ban([]netip.Prefix{netip.PrefixFrom(host(i), 32)}, time.Second, "", after(float64(i)))
+	}
+	all := r.Bans(prefix("0.0.0.0/0"))
+	if len(all) < 100_000 || len(all) > 110_000 {
+		t.Errorf("%d bans are kept of 120,001", len(all))
+	}
+	if all[0].Unit != prefix("203.0.113.0/24") || all[len(all)-1].Unit.Addr() != host(119_999) {
+		t.Errorf("kept from %v to %v", all[0], all[len(all)-1])
+	}
+
+	r = newRig(t, overlays{"freeswitch": "maxretry = 1"})
+	var log strings.Builder
+	for i := range 21_000 {
+		log.WriteString(line(after(float64(i)), steady, wrong("x", host(i).String())))
+	}
+	r.Take(r.preferred, frame(t, log.String()), nil, after(21_000))
+	evidenced := 0
+	for _, b := range r.Bans(prefix("0.0.0.0/0")) {
+		if len(b.Evidence) > 0 {
+			evidenced++
+		}
+	}
+	if evidenced < 10_000 || evidenced >= 20_000 {
+		t.Errorf("%d bans of 21,000 have their records", evidenced)
+	}
+}
+
 func TestOverAtDecision(t *testing.T) {
 	r := newRig(t, nil)
 	now := after(0).Add(2 * time.Hour)

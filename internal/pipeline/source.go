@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"band/matcher"
+	"band/store"
 )
 
 // A Source is a stream of records that one or several jails watch.
@@ -28,6 +29,7 @@ type Source struct {
 	// batch, the record for which that is the least. A caller may forge one.
 	Offset, Skew time.Duration
 
+	drift     time.Duration // how far our clock was set since the source is read
 	candidate time.Duration // for another Offset
 	votes     int           // batches in a row that spoke for it
 
@@ -109,6 +111,23 @@ func (s *Source) Jails() []string {
 // Cursor returns how far the source was read, nil where it never was.
 func (s *Source) Cursor() json.RawMessage { return s.at }
 
+// forgotten is the position of a source of which nothing is known.
+var forgotten = json.RawMessage("null")
+
+// ForgetSource drops the position of a source: it is not read any more.
+func (p *Pipeline) ForgetSource(name string) Decision {
+	delete(p.state.cursors, name)
+	return Decision{Batch: store.Batch{Cursors: map[string]json.RawMessage{name: forgotten}}}
+}
+
+// LastOf returns the time of the last record of a source whose position is known,
+// zero where none told its time.
+func (p *Pipeline) LastOf(name string) time.Time {
+	var was position
+	_ = json.Unmarshal(p.state.cursors[name], &was) // damage is an error when it is read from
+	return was.Last
+}
+
 func (s *Source) position() json.RawMessage {
 	p := position{At: s.at, Last: s.Last, Canary: s.canary, Sessions: s.sessions}
 	if s.Offset != 0 {
@@ -149,21 +168,37 @@ const (
 	zoneVotes = 3
 )
 
-// learn finds out in which zone a live source writes: records that were just
-// written and all tell another time by hours were stamped by another zone's clock.
+// learn finds out by which clock a live source writes: records that were just
+// written and all tell another time by hours were stamped in another zone, and
+// by as much as our clock was set, by a writer that did not notice.
 func (s *Source) learn() {
-	step := s.Skew.Round(zoneStep)
-	if step == 0 || step.Abs() > zonesSpan || (s.Skew-step).Abs() > zoneSlack {
+	change := s.disagreement()
+	if change == 0 {
 		s.votes = 0
 		return
 	}
-	if step != s.candidate {
-		s.candidate, s.votes = step, 0
+	if change != s.candidate {
+		s.candidate, s.votes = change, 0
 	}
 	if s.votes++; s.votes == zoneVotes {
 		s.votes = 0
-		s.shift(s.Offset + step)
+		s.shift(s.Offset + change)
 	}
+}
+
+// disagreement returns what Skew would be if it was that of another zone, or of a
+// clock that was not set when ours was, or is now; 0 where it is neither.
+func (s *Source) disagreement() time.Duration {
+	changes := []time.Duration{s.drift - s.Offset, -s.Offset}
+	if zone := s.Skew.Round(zoneStep); zone.Abs() <= zonesSpan {
+		changes = append(changes, zone)
+	}
+	for _, change := range changes {
+		if change != 0 && s.Skew.Abs() > zoneSlack && (s.Skew-change).Abs() <= zoneSlack {
+			return change
+		}
+	}
+	return 0
 }
 
 func (s *Source) shift(offset time.Duration) {

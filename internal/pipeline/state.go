@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"bytes"
 	"encoding/json"
 	"iter"
 	"maps"
@@ -16,16 +17,20 @@ const (
 	keepHistory   = 30 * 24 * time.Hour // how long a ban that is over is remembered
 	keepEvidence  = 24 * time.Hour      // and how long its records are
 	bansPerKey    = 10                  // how many bans of one unit by one jail are
+	maxBans       = 100_000             // how many bans are, but for those in force
+	maxEvidenced  = 10_000              // and how many with their records
+	trimEvery     = 10_000              // bans, after which more than these are dropped
 	dumpBatchSize = 500                 // events in one line of a snapshot
 )
 
-// state is what the daemon knows. It changes through fail, ban and lift alone,
+// state is what the daemon knows. It changes through the events of batches alone,
 // live as well as when apply reads the log back, so that it is a function of the
 // batches; only forget drops what no batch would miss.
 type state struct {
 	cursors   map[string]json.RawMessage
 	counter   *counter.Counter[*store.Failure]
 	bans      map[counter.Key][]*Ban // oldest first
+	untrimmed int                    // bans since the last trim
 	networks  networks
 	allowed   map[string]store.Allow  // by entry
 	resolved  map[string][]netip.Addr // by host name
@@ -105,7 +110,11 @@ func (s *state) inForce(t time.Time) iter.Seq[*Ban] {
 // apply applies a batch as the log holds it.
 func (s *state) apply(b store.Batch) {
 	for source, cursor := range b.Cursors {
-		s.cursors[source] = cursor
+		if bytes.Equal(cursor, forgotten) {
+			delete(s.cursors, source)
+		} else {
+			s.cursors[source] = cursor
+		}
 	}
 	for _, e := range b.Events {
 		switch {
@@ -119,6 +128,8 @@ func (s *state) apply(b store.Batch) {
 			s.allow(*e.Allow)
 		case e.Resolved != nil:
 			s.resolve(*e.Resolved)
+		case e.Step != nil:
+			s.step(*e.Step)
 		}
 	}
 }
@@ -146,6 +157,10 @@ func (s *state) ban(b store.Ban) {
 	s.bans[key] = bans[max(0, len(bans)-bansPerKey):]
 	if s.threshold(b.Jail).aggregate {
 		s.networks.add(key)
+	}
+	if s.untrimmed++; s.untrimmed == trimEvery {
+		s.untrimmed = 0
+		s.trim(b.Since)
 	}
 }
 
@@ -191,22 +206,55 @@ func (s *state) forget(t time.Time) {
 	maps.DeleteFunc(s.allowed, func(_ string, a store.Allow) bool { return !a.Until.IsZero() && !t.Before(a.Until) })
 	for key, bans := range s.bans {
 		kept := max(keepHistory, s.threshold(key.Jail).forget)
-		bans = slices.DeleteFunc(bans, func(b *Ban) bool {
-			return !b.InForce(t) && b.end().Before(t.Add(-kept))
-		})
 		for _, b := range bans {
 			if !b.InForce(t) && b.end().Before(t.Add(-keepEvidence)) {
 				b.Evidence = nil
 			}
 		}
-		if len(bans) == 0 {
-			delete(s.bans, key)
-			s.networks.remove(key)
-		} else {
-			s.bans[key] = bans
-		}
+		s.drop(key, func(b *Ban) bool { return !b.InForce(t) && b.end().Before(t.Add(-kept)) })
 	}
 	s.counter.Forget(func(jail string) time.Time { return t.Add(-s.threshold(jail).FindTime - time.Hour) })
+}
+
+// trim drops the oldest of too many bans that are over at time t, and the records
+// of the oldest of too many bans that have them.
+func (s *state) trim(t time.Time) {
+	var over, evidenced []*Ban
+	kept := 0
+	for _, bans := range s.bans {
+		kept += len(bans)
+		for _, b := range bans {
+			if !b.InForce(t) {
+				over = append(over, b)
+			}
+			if len(b.Evidence) > 0 {
+				evidenced = append(evidenced, b)
+			}
+		}
+	}
+	if len(evidenced) > maxEvidenced {
+		slices.SortFunc(evidenced, func(a, b *Ban) int { return b.Since.Compare(a.Since) })
+		for _, b := range evidenced[maxEvidenced:] {
+			b.Evidence = nil
+		}
+	}
+	if kept > maxBans {
+		slices.SortFunc(over, func(a, b *Ban) int { return a.end().Compare(b.end()) })
+		for _, b := range over[:min(kept-maxBans, len(over))] {
+			s.drop(b.Key(), func(other *Ban) bool { return other == b })
+		}
+	}
+}
+
+// drop drops bans of a key.
+func (s *state) drop(key counter.Key, gone func(*Ban) bool) {
+	bans := slices.DeleteFunc(s.bans[key], gone)
+	if len(bans) == 0 {
+		delete(s.bans, key)
+		s.networks.remove(key)
+	} else {
+		s.bans[key] = bans
+	}
 }
 
 // dump yields batches that make an equal state when applied to an empty one.
@@ -260,6 +308,7 @@ func (s *state) events() iter.Seq[store.Event] {
 				failure := store.Failure{Jail: key.Jail, Unit: key.Unit, Kind: f.Window.Kind, Via: f.Window.Via, Time: f.Time, User: f.Distinct}
 				if f.Evidence != nil {
 					failure = *f.Evidence
+					failure.Time = f.Time
 				}
 				if !yield(store.Event{Failure: &failure}) {
 					return
