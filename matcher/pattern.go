@@ -18,7 +18,8 @@ type Pattern struct {
 	Kind string // failures of different kinds are counted apart
 
 	regex      *regexp.Regexp
-	host, user int // groups; -1 and 0 where the pattern has none
+	host, user int      // groups; -1 and 0 where the pattern has none
+	begins     []string // see Set
 	needs      prefilter
 	prefixes   func() []prefix // see Near
 }
@@ -119,6 +120,7 @@ func compile(name, kind, regex string, unsafe, needHost bool) (*Pattern, error) 
 			return nil, err
 		}
 	}
+	p.begins = begins(tree)
 	p.needs = newPrefilter(tree.Simplify())
 	p.prefixes = sync.OnceValue(func() []prefix { return prefixesOf(tree) })
 	return p, nil

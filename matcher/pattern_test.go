@@ -1,7 +1,9 @@
 package matcher_test
 
 import (
+	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -194,6 +196,68 @@ func TestPrefilterIsSound(t *testing.T) {
 			t.Fatalf("%s on %q: %v with the prefilter, %v without", regex, message, got, !got)
 		}
 	})
+}
+
+// A Set leaves out no pattern that matches.
+func TestSetIsSound(t *testing.T) {
+	met := 0
+	rapid.Check(t, func(t *rapid.T) {
+		var patterns []*matcher.Pattern
+		for i := range rapid.IntRange(1, 6).Draw(t, "patterns") {
+			regex := rapid.SampledFrom([]string{"^", "^", "^", ""}).Draw(t, "anchor") + regexes(3).Draw(t, "regex") + ` <HOST>$`
+			p, err := matcher.Compile(fmt.Sprint(i), "failure", regex, true)
+			if err != nil {
+				t.Skip(err)
+			}
+			patterns = append(patterns, p)
+		}
+		text := rapid.StringOfN(rapid.SampledFrom([]rune("abksKSſK é.\uFFFD")), 0, 8, -1).Draw(t, "text")
+		message := []byte(text + " 198.51.100.7")
+		may := matcher.NewSet(patterns).May(message, nil)
+		if !slices.IsSorted(may) || len(slices.Compact(slices.Clone(may))) != len(may) {
+			t.Fatalf("%v is not in order", may)
+		}
+		for i, p := range patterns {
+			if _, ok := p.Match(message); ok {
+				if met++; !slices.Contains(may, i) {
+					t.Fatalf("%d matches %q and is not among %v", i, message, may)
+				}
+			}
+		}
+	})
+	if met == 0 {
+		t.Error("nothing matched")
+	}
+}
+
+func TestSet(t *testing.T) {
+	var patterns []*matcher.Pattern
+	for i, regex := range []string{
+		`^\[WARNING\] sofia_reg\.c:\d+ IP <HOST>$`, `^\[WARNING\] sofia\.c:\d+ IP <HOST>$`, `^\[?sshd[^ ]* from <HOST>$`,
+		`^\[(?:ERR|WARNING)\] mod_event_socket\.c:\d+ IP <HOST>$`, `^[a-z] <HOST>$`, `^(?i)x <HOST>$`,
+	} {
+		p, err := matcher.Compile(fmt.Sprint(i), "failure", regex, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		patterns = append(patterns, p)
+	}
+	set := matcher.NewSet(patterns)
+	for message, want := range map[string][]int{
+		"":                              {4, 5},
+		"[DEBUG] sofia_reg.c:1 IP":      {4, 5},
+		"[WARNING] sofia_reg.c:1":       {0, 4, 5},
+		"[WARNING] sofia.c:1":           {1, 4, 5},
+		"[sshd[7]: from":                {2, 4, 5},
+		"sshd[7]: from":                 {2, 4, 5},
+		"[ERR] mod_event_socket.c:1":    {3, 4, 5},
+		"[WARNING] mod_event_socket.c:": {3, 4, 5},
+		"[WARNING] mod_event":           {4, 5},
+	} {
+		if got := set.May([]byte(message), nil); !slices.Equal(got, want) {
+			t.Errorf("%q: %v, want %v", message, got, want)
+		}
+	}
 }
 
 func FuzzCompile(f *testing.F) {

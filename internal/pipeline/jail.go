@@ -86,14 +86,19 @@ func (j *Jail) Failures(known *Sessions, r matcher.Record, at time.Time) (*match
 	if !ok {
 		return nil, match, nil
 	}
+	return pattern, match, j.failures(known, &r, at, pattern, match)
+}
+
+// failures is Failures of a record that a pattern matches.
+func (j *Jail) failures(known *Sessions, r *matcher.Record, at time.Time, pattern *matcher.Pattern, match matcher.Match) []*store.Failure {
 	failure := &store.Failure{
 		Jail: j.Name, Host: match.Host, Kind: pattern.Kind, Time: at,
 		Pattern: pattern.Name, User: cut(match.User, userLength), Record: excerpt(r.Text),
 	}
 	if !j.sessions {
-		return pattern, match, []*store.Failure{failure}
+		return []*store.Failure{failure}
 	}
-	return pattern, match, known.take(string(r.Session), failure, j.counts(pattern))
+	return known.take(string(r.Session), failure, j.counts(pattern))
 }
 
 // counts tells when a match of the pattern is a failure.

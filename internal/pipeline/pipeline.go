@@ -145,15 +145,23 @@ func (p *Pipeline) Take(s *Source, records []matcher.Record, cursor json.RawMess
 	if s.Live {
 		s.clock.Near(now)
 	}
-	timed := false
-	for _, r := range records {
+	timed, heard := false, false
+	for i := range records {
+		r := &records[i]
 		n, ok := s.neighbour(r)
+		heard = heard || ok
 		if skew := d.now.Sub(n.Time); ok && s.Live && r.Time.IsZero() && (!timed || skew.Abs() < s.Skew.Abs()) {
 			s.Skew, timed = skew, true
 		}
 		p.record(&d, s, r, n, ok)
 	}
 	s.Records += uint64(len(records))
+	for _, j := range s.jails {
+		j.Stats.Records += uint64(len(records))
+		if heard {
+			j.heard(s)
+		}
+	}
 	if timed {
 		s.learn()
 	}
@@ -166,22 +174,15 @@ func (p *Pipeline) Take(s *Source, records []matcher.Record, cursor json.RawMess
 }
 
 // record decides on one record; n is what it says of its moment, if ok.
-func (p *Pipeline) record(d *Decision, s *Source, r matcher.Record, n neighbour, ok bool) {
+func (p *Pipeline) record(d *Decision, s *Source, r *matcher.Record, n neighbour, ok bool) {
 	at := n.Time
 	if !r.Time.IsZero() {
 		at = r.Time
 	}
 	if ok {
 		s.Last = at
-		for _, j := range s.jails {
-			j.heard(s)
-		}
 	}
-	var failures []*store.Failure
-	for _, j := range s.jails {
-		j.Stats.Records++
-		failures = append(failures, p.match(d, s, j, r, at)...)
-	}
+	failures := p.match(d, s, r, at)
 	switch n.Taken = n.Time; {
 	case !r.Time.IsZero():
 		n.Taken = r.Time
@@ -202,25 +203,45 @@ func (p *Pipeline) record(d *Decision, s *Source, r matcher.Record, n neighbour,
 	}
 }
 
-// match returns the failures that a record is to a jail. A host that is never
+// match returns the failures that a record is to the jails of its source. To each
+// it is what the first of the jail's patterns says that matches.
+func (p *Pipeline) match(d *Decision, s *Source, r *matcher.Record, at time.Time) (counted []*store.Failure) {
+	if r.Message == nil {
+		return nil
+	}
+	var done *Jail
+	s.may = s.set.May(r.Message, s.may[:0])
+	for _, i := range s.may {
+		w := s.patterns[i]
+		if w.jail == done {
+			continue
+		}
+		if m, ok := w.pattern.Match(r.Message); ok {
+			done = w.jail
+			counted = append(counted, p.failures(d, s, w, r, m, at)...)
+		}
+	}
+	return counted
+}
+
+// failures returns the failures that a match brings to light. A host that is never
 // counted makes none.
-func (p *Pipeline) match(d *Decision, s *Source, j *Jail, r matcher.Record, at time.Time) []*store.Failure {
+func (p *Pipeline) failures(d *Decision, s *Source, w watching, r *matcher.Record, m matcher.Match, at time.Time) []*store.Failure {
 	if at.IsZero() || at.After(d.now) {
 		at = d.now
 	}
-	var counted []*store.Failure
-	_, match, failures := j.Failures(&s.sessions, r, at)
-	for _, f := range failures {
+	j := w.jail
+	failures := j.failures(&s.sessions, r, at, w.pattern, m)
+	return slices.DeleteFunc(failures, func(f *store.Failure) bool {
 		j.Stats.LastMatch = at
 		if p.Exempt(f.Host) != "" {
 			j.Stats.Exempt++
 			d.exempt(f.Host)
-			continue
+			return true
 		}
-		f.Via, f.Unit = s.Via, p.unit(j, f.Host, match.Bits)
-		counted = append(counted, f)
-	}
-	return counted
+		f.Via, f.Unit = s.Via, p.unit(j, f.Host, m.Bits)
+		return false
+	})
 }
 
 // exempt notes a host that failed and is never counted.
@@ -377,6 +398,13 @@ func (p *Pipeline) Exempt(host netip.Addr) string {
 
 // Allows reports whether the allowlist covers a part of prefix.
 func (p *Pipeline) Allows(prefix netip.Prefix) bool { return p.allow.OverlapsPrefix(prefix) }
+
+// Covering returns the entry of the allowlist that covers all of prefix, "" where
+// none does.
+func (p *Pipeline) Covering(prefix netip.Prefix) string {
+	entry, _ := p.allow.LookupPrefix(prefix)
+	return entry
+}
 
 // Allow puts an entry on the allowlist at run time, or takes it off: it is kept
 // and given to the store. What it means for failures, [Pipeline.SetAllow] says.

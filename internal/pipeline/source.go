@@ -37,9 +37,18 @@ type Source struct {
 	trusted  bool // its records are taken as they are
 	clock    *matcher.Clock
 	jails    []*Jail
+	patterns []watching   // of all jails, in their order
+	set      *matcher.Set // of patterns
+	may      []int        // room for what set tells
 	canary   canary
 	sessions Sessions
 	at       json.RawMessage // cursor of whoever reads the source
+}
+
+// watching is a pattern that records of a source are matched against.
+type watching struct {
+	jail    *Jail
+	pattern *matcher.Pattern
 }
 
 // position is what is known of a source: how far it was read, and what the
@@ -56,7 +65,9 @@ type position struct {
 // NewSource returns the source of that name with what the store knew of it.
 // Stamps without a zone are local time of location.
 func (p *Pipeline) NewSource(name, via string, format matcher.Format, location *time.Location) (*Source, error) {
-	s := &Source{Name: name, Via: via, doubted: matcher.TellsIdle(format), clock: matcher.NewClock(location)}
+	s := &Source{
+		Name: name, Via: via, doubted: matcher.TellsIdle(format), clock: matcher.NewClock(location), set: matcher.NewSet(nil),
+	}
 	s.trusted = !s.doubted
 	if raw, known := p.state.cursors[name]; known {
 		var was position
@@ -88,6 +99,10 @@ func (s *Source) resume(location *time.Location) {
 // file says of it.
 func (s *Source) Watch(j *Jail, preferred bool) {
 	s.jails = append(s.jails, j)
+	for _, p := range j.patterns {
+		s.patterns = append(s.patterns, watching{j, p})
+	}
+	s.compile()
 	if preferred {
 		s.trusted, s.canary = true, canary{}
 		j.preferred = append(j.preferred, s)
@@ -96,7 +111,16 @@ func (s *Source) Watch(j *Jail, preferred bool) {
 
 // Unwatch lets no jail see the records of the source any more, until Watch.
 func (s *Source) Unwatch() {
-	s.jails, s.trusted = nil, !s.doubted
+	s.jails, s.patterns, s.trusted = nil, nil, !s.doubted
+	s.compile()
+}
+
+func (s *Source) compile() {
+	var patterns []*matcher.Pattern
+	for _, w := range s.patterns {
+		patterns = append(patterns, w.pattern)
+	}
+	s.set = matcher.NewSet(patterns)
 }
 
 // Jails returns the names of the jails that watch the source.
@@ -144,7 +168,7 @@ func (s *Source) position() json.RawMessage {
 // neighbour returns what a record says of the moment at which it was written,
 // and false where it does not say, or names a year of no clock: JSON has none
 // over 9999, and callers can forge one.
-func (s *Source) neighbour(r matcher.Record) (neighbour, bool) {
+func (s *Source) neighbour(r *matcher.Record) (neighbour, bool) {
 	at, ok := s.clock.Time(r.Stamp)
 	if !ok && !r.Time.IsZero() {
 		at, ok = r.Time, true
@@ -154,7 +178,10 @@ func (s *Source) neighbour(r matcher.Record) (neighbour, bool) {
 	}
 	n := neighbour{Time: at}
 	if s.canary.Vanilla { // nobody else asks
-		n.Idle, n.doubled = string(r.Idle), bytes.Count(r.Text, []byte("% [")) > 1
+		n.Idle, n.doubled = s.canary.Prev.Idle, bytes.Count(r.Text, []byte("% [")) > 1
+		if n.Idle != string(r.Idle) { // it seldom changes, and is kept
+			n.Idle = string(r.Idle)
+		}
 	}
 	return n, true
 }
