@@ -74,8 +74,26 @@ func (f freeswitch) entry(e Entry) Record {
 
 const freeswitchStamp = "0000-00-00 00:00:00.000000"
 
+// stamped reports whether text begins with FreeSWITCH's stamp. Nearly every line
+// is asked, hence not by shaped.
+func stamped(text []byte) bool {
+	if len(text) < len(freeswitchStamp) {
+		return false
+	}
+	t := text[:len(freeswitchStamp)]
+	if t[4] != '-' || t[7] != '-' || t[10] != ' ' || t[13] != ':' || t[16] != ':' || t[19] != '.' {
+		return false
+	}
+	for i, c := range t {
+		if c-'0' > 9 && freeswitchStamp[i] == '0' {
+			return false
+		}
+	}
+	return true
+}
+
 func freeswitchHeader(line []byte, at int) (header, bool) {
-	if !shaped(line[at:], freeswitchStamp) {
+	if !stamped(line[at:]) {
 		return header{}, false
 	}
 	h := header{stamp: at, stampEnd: at + len(freeswitchStamp)}
@@ -87,29 +105,31 @@ func freeswitchHeader(line []byte, at int) (header, bool) {
 			break
 		}
 	}
-	rest, ok := bytes.CutPrefix(rest, []byte(" "))
-	if !ok {
+	if len(rest) == 0 || rest[0] != ' ' || !freeswitchLevel(rest[1:]) {
 		return header{}, false
 	}
-	if !freeswitchLevel(rest) {
-		return header{}, false
-	}
-	h.message = len(line) - len(rest)
+	h.message = len(line) - len(rest) + 1
 	return h, true
 }
 
 // freeswitchLevel reports whether text begins with `[LEVEL] file:line `.
 func freeswitchLevel(text []byte) bool {
-	level, rest, ok := bytes.Cut(text, []byte("] "))
-	if !ok || len(level) < 2 || level[0] != '[' || len(bytes.Trim(level[1:], "ABCDEFGHIJKLMNOPQRSTUVWXYZ")) > 0 {
+	level := 1
+	for level < len(text) && 'A' <= text[level] && text[level] <= 'Z' {
+		level++
+	}
+	if level == 1 || text[0] != '[' || !bytes.HasPrefix(text[level:], []byte("] ")) {
 		return false
 	}
-	file, _, ok := bytes.Cut(rest, []byte(" "))
+	file, _, ok := bytes.Cut(text[level+len("] "):], []byte(" "))
 	if !ok {
 		return false
 	}
-	colon := bytes.LastIndexByte(file, ':')
-	return colon >= 1 && colon < len(file)-1 && len(bytes.Trim(file[colon+1:], "0123456789")) == 0
+	number := len(file)
+	for number > 0 && '0' <= file[number-1] && file[number-1] <= '9' {
+		number--
+	}
+	return number < len(file) && number > 1 && file[number-1] == ':'
 }
 
 // sessionHeader recognises a line that begins with the UUID of a session, or
@@ -121,12 +141,15 @@ func sessionHeader(line []byte, at int) (header, bool) {
 		return header{}, false
 	}
 	prefix, rest := line[at:at+space], at+space+1
-	if bytes.ContainsFunc(prefix, unicode.IsControl) {
-		return header{}, false // a tab above all: so do folded headers begin, which callers write
+	if len(prefix) != len(sessionUUID) || !shaped(prefix, sessionUUID) {
+		// A tab above all is none: so do folded headers begin, which callers write.
+		if !stamped(line[rest:]) || bytes.ContainsFunc(prefix, unicode.IsControl) {
+			return header{}, false
+		}
 	}
-	h, ok := freeswitchHeader(line, rest)
+	h, _ := freeswitchHeader(line, rest)
 	h.message = -1
-	return h, ok || len(prefix) == len(sessionUUID) && shaped(prefix, sessionUUID) || shaped(line[rest:], freeswitchStamp)
+	return h, true
 }
 
 const sessionUUID = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx"

@@ -69,6 +69,13 @@ func (f *Framer) Push(data []byte) {
 // Next returns the next record that is complete because another one begins
 // behind it, and false when more bytes are needed to tell.
 func (f *Framer) Next() (Record, bool) {
+	var r Record
+	ok := f.next(&r)
+	return r, ok
+}
+
+// next is Next without copies of the record.
+func (f *Framer) next(r *Record) bool {
 	for {
 		f.seen = max(f.seen, f.scanned)
 		newline := bytes.IndexByte(f.buf[f.seen:], '\n')
@@ -84,19 +91,20 @@ func (f *Framer) Next() (Record, bool) {
 		}
 		if !f.judged {
 			if end == 0 && len(line) < LineStart {
-				return Record{}, false
+				return false
 			}
-			if r, ok := f.judge(line); ok {
-				return r, true
+			if f.judge(line, r) {
+				return true
 			}
 		}
 		if f.scanned == 0 && (end > 0 || len(line) >= LineStart) {
 			if at := f.format.glued(line); at > 0 {
-				return f.take(at), true
+				f.take(at, r)
+				return true
 			}
 		}
 		if end == 0 {
-			return Record{}, false
+			return false
 		}
 		f.scanned = end
 		if f.lines == 0 {
@@ -105,7 +113,8 @@ func (f *Framer) Next() (Record, bool) {
 		f.lines++
 		f.judged = false
 		if f.format.singleLine() {
-			return f.take(f.scanned), true
+			f.take(f.scanned, r)
+			return true
 		}
 	}
 }
@@ -121,26 +130,28 @@ func (f *Framer) Torn() bool {
 // known to have finished it: after Next has returned false, and until Flush
 // returns false itself.
 func (f *Framer) Flush() (Record, bool) {
+	var r Record
 	if len(f.buf) == 0 {
-		return Record{}, false
+		return r, false
 	}
 	if line := f.buf[f.scanned:]; len(line) > 0 {
-		if !f.judged {
-			if r, ok := f.judge(line); ok {
-				return r, true
-			}
+		if !f.judged && f.judge(line, &r) {
+			return r, true
 		}
 		f.lines++
 	}
-	return f.take(len(f.buf)), true
+	f.take(len(f.buf), &r)
+	return r, true
 }
 
 // Drain appends the records that are complete to records and returns them.
 func (f *Framer) Drain(records []Record) []Record {
-	for r, ok := f.Next(); ok; r, ok = f.Next() {
-		records = append(records, r)
+	for {
+		records = append(records, Record{})
+		if last := len(records) - 1; !f.next(&records[last]) {
+			return records[:last]
+		}
 	}
-	return records
 }
 
 // Finish appends all that is pending, too: nothing follows any more. Patterns do
@@ -161,15 +172,15 @@ func (f *Framer) Finish(records []Record) []Record {
 func (f *Framer) Pending() int { return len(f.buf) }
 
 // judge decides what the line behind the scanned ones is. Where it starts
-// another record, the pending one is complete and returned.
-func (f *Framer) judge(line []byte) (Record, bool) {
+// another record, the pending one is complete and given out.
+func (f *Framer) judge(line []byte, r *Record) bool {
 	line = line[:min(len(line), LineStart)] // as much as there may be when it is unfinished
 	head, starts := f.format.start(line)
 	starts = starts && f.scanned >= f.carried
 	if starts && f.scanned > 0 {
-		r := f.take(f.scanned)
+		f.take(f.scanned, r)
 		f.head, f.judged = head, true
-		return r, true
+		return true
 	}
 	if starts {
 		f.head = head
@@ -177,17 +188,16 @@ func (f *Framer) judge(line []byte) (Record, bool) {
 		f.head = header{message: -1} // lines that no record owns
 	}
 	f.judged = true
-	return Record{}, false
+	return false
 }
 
 // take gives out the first n bytes as a record.
-func (f *Framer) take(n int) Record {
+func (f *Framer) take(n int, r *Record) {
 	text := bytes.TrimSuffix(f.buf[:n:n], []byte("\n"))
-	r := f.format.finish(f.head.record(text))
+	*r = f.format.finish(f.head.record(text))
 	r.Line, r.End = f.line, f.offset+f.omitted+int64(n)
 	f.buf, f.offset, f.line = f.buf[n:], r.End, f.line+f.lines
 	f.head, f.lines, f.scanned, f.carried, f.judged, f.seen, f.omitted = header{}, 0, 0, 0, false, 0, 0
-	return r
 }
 
 // omitMiddle bounds the pending record. It waits until Next has looked at all

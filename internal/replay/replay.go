@@ -109,6 +109,7 @@ type stream struct {
 	journal []journal.Match
 	format  matcher.Format
 	source  *pipeline.Source
+	found   []matcher.Record // room for the records of a chunk
 }
 
 func newStream(j *pipeline.Jail) (*stream, error) {
@@ -153,14 +154,16 @@ func streamsOf(p *pipeline.Pipeline) ([]*stream, error) {
 	return streams, nil
 }
 
-// records returns the records that a chunk completes; a log's last one ends
-// with it.
+// records returns the records that a chunk completes, until the next call; a log's
+// last one ends with it. The chunk is the stream's from then on.
 func (s *stream) records(chunk []byte, last bool) []matcher.Record {
-	s.framer.Push(bytes.Clone(chunk)) // the framer owns it, and there may be other framers
+	s.framer.Push(chunk)
 	if last {
-		return s.framer.Finish(nil)
+		s.found = s.framer.Finish(s.found[:0])
+	} else {
+		s.found = s.framer.Drain(s.found[:0])
 	}
-	return s.framer.Drain(nil)
+	return s.found
 }
 
 // sees reports whether an entry is of the stream's journal sources.
@@ -174,15 +177,19 @@ func read(ctx context.Context, log io.Reader, streams []*stream, take func(*stre
 	if head, _ := in.Peek(len("__CURSOR=")); journal.IsExport(head) { // an error comes again
 		return readExport(ctx, in, streams, take)
 	}
-	buf := make([]byte, chunkSize)
 	for {
+		buf := make([]byte, chunkSize)
 		n, err := in.Read(buf)
 		last := errors.Is(err, io.EOF)
 		if err != nil && !last {
 			return fmt.Errorf("read the log: %w", err)
 		}
-		for _, s := range streams {
-			take(s, s.records(buf[:n], last))
+		for i, s := range streams {
+			chunk := buf[:n]
+			if i < len(streams)-1 {
+				chunk = bytes.Clone(chunk)
+			}
+			take(s, s.records(chunk, last))
 		}
 		if last {
 			return nil
