@@ -138,6 +138,12 @@ type Decision struct {
 // nil where it did not move. A record counts at its own time, but never later
 // than now.
 func (p *Pipeline) Take(s *Source, records []matcher.Record, cursor json.RawMessage, now time.Time) Decision {
+	s.found = s.Match(records, s.found[:0])
+	return p.TakeMatched(s, records, s.found, cursor, now)
+}
+
+// TakeMatched is Take where [Source.Match] has told already what matches.
+func (p *Pipeline) TakeMatched(s *Source, records []matcher.Record, found []Found, cursor json.RawMessage, now time.Time) Decision {
 	d := Decision{now: now.Truncate(time.Microsecond)} // as the disk will have it
 	if !s.trusted {
 		s.canary.learn(records)
@@ -153,7 +159,12 @@ func (p *Pipeline) Take(s *Source, records []matcher.Record, cursor json.RawMess
 		if skew := d.now.Sub(n.Time); ok && s.Live && r.Time.IsZero() && (!timed || skew.Abs() < s.Skew.Abs()) {
 			s.Skew, timed = skew, true
 		}
-		p.record(&d, s, r, n, ok)
+		of := 0
+		for of < len(found) && found[of].record == i {
+			of++
+		}
+		p.record(&d, s, r, found[:of], n, ok)
+		found = found[of:]
 	}
 	s.Records += uint64(len(records))
 	for _, j := range s.jails {
@@ -173,16 +184,21 @@ func (p *Pipeline) Take(s *Source, records []matcher.Record, cursor json.RawMess
 	return d
 }
 
-// record decides on one record; n is what it says of its moment, if ok.
-func (p *Pipeline) record(d *Decision, s *Source, r *matcher.Record, n neighbour, ok bool) {
+// record decides on one record, of which found is true; n is what it says of its
+// moment, if ok.
+func (p *Pipeline) record(d *Decision, s *Source, r *matcher.Record, found []Found, n neighbour, ok bool) {
 	at := n.Time
 	if !r.Time.IsZero() {
 		at = r.Time
 	}
+	s.Untold++
 	if ok {
-		s.Last = at
+		s.Last, s.Untold = at, 0
 	}
-	failures := p.match(d, s, r, at)
+	var failures []*store.Failure
+	for _, f := range found {
+		failures = append(failures, p.failures(d, s, r, f, at)...)
+	}
 	switch n.Taken = n.Time; {
 	case !r.Time.IsZero():
 		n.Taken = r.Time
@@ -203,35 +219,14 @@ func (p *Pipeline) record(d *Decision, s *Source, r *matcher.Record, n neighbour
 	}
 }
 
-// match returns the failures that a record is to the jails of its source. To each
-// it is what the first of the jail's patterns says that matches.
-func (p *Pipeline) match(d *Decision, s *Source, r *matcher.Record, at time.Time) (counted []*store.Failure) {
-	if r.Message == nil {
-		return nil
-	}
-	var done *Jail
-	s.may = s.set.May(r.Message, s.may[:0])
-	for _, i := range s.may {
-		w := s.patterns[i]
-		if w.jail == done {
-			continue
-		}
-		if m, ok := w.pattern.Match(r.Message); ok {
-			done = w.jail
-			counted = append(counted, p.failures(d, s, w, r, m, at)...)
-		}
-	}
-	return counted
-}
-
 // failures returns the failures that a match brings to light. A host that is never
 // counted makes none.
-func (p *Pipeline) failures(d *Decision, s *Source, w watching, r *matcher.Record, m matcher.Match, at time.Time) []*store.Failure {
+func (p *Pipeline) failures(d *Decision, s *Source, r *matcher.Record, found Found, at time.Time) []*store.Failure {
 	if at.IsZero() || at.After(d.now) {
 		at = d.now
 	}
-	j := w.jail
-	failures := j.failures(&s.sessions, r, at, w.pattern, m)
+	j := found.jail
+	failures := j.failures(&s.sessions, r, at, found.pattern, found.match)
 	return slices.DeleteFunc(failures, func(f *store.Failure) bool {
 		j.Stats.LastMatch = at
 		if p.Exempt(f.Host) != "" {
@@ -239,7 +234,7 @@ func (p *Pipeline) failures(d *Decision, s *Source, w watching, r *matcher.Recor
 			d.exempt(f.Host)
 			return true
 		}
-		f.Via, f.Unit = s.Via, p.unit(j, f.Host, m.Bits)
+		f.Via, f.Unit = s.Via, p.unit(j, f.Host, found.match.Bits)
 		return false
 	})
 }

@@ -16,6 +16,7 @@ type Source struct {
 	Via     string // its kind; failures are counted apart by it
 	Records uint64
 	Last    time.Time // of the last record that told its time
+	Untold  uint64    // records after it, which did not
 
 	// Readable says that the source is known to be read, so that its silence means
 	// that nothing happened. Of a file that cannot be known: nobody may write it.
@@ -39,7 +40,7 @@ type Source struct {
 	jails    []*Jail
 	patterns []watching   // of all jails, in their order
 	set      *matcher.Set // of patterns
-	may      []int        // room for what set tells
+	found    []Found      // room for those of a batch
 	canary   canary
 	sessions Sessions
 	at       json.RawMessage // cursor of whoever reads the source
@@ -113,6 +114,39 @@ func (s *Source) Watch(j *Jail, preferred bool) {
 func (s *Source) Unwatch() {
 	s.jails, s.patterns, s.trusted = nil, nil, !s.doubted
 	s.compile()
+}
+
+// Found is a pattern that matches a record of a batch.
+type Found struct {
+	record int // its index
+	watching
+	match matcher.Match
+}
+
+// Match appends what matches records to found and returns it: for each jail the
+// first of its patterns that does. It may be called concurrently, but not with
+// Watch or Unwatch, and found is not what a later call is given.
+func (s *Source) Match(records []matcher.Record, found []Found) []Found {
+	var room [16]int
+	may := room[:0]
+	for i := range records {
+		message := records[i].Message
+		if message == nil {
+			continue
+		}
+		var done *Jail
+		may = s.set.May(message, may[:0])
+		for _, at := range may {
+			w := s.patterns[at]
+			if w.jail == done {
+				continue
+			}
+			if m, ok := w.pattern.Match(message); ok {
+				done, found = w.jail, append(found, Found{i, w, m})
+			}
+		}
+	}
+	return found
 }
 
 func (s *Source) compile() {

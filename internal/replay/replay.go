@@ -54,16 +54,21 @@ func Run(ctx context.Context, c *jails.Config, logs []io.Reader) (*Result, error
 		return nil, err
 	}
 	r := &Result{Attempts: make(map[string]map[netip.Addr]int)}
-	take := func(s *stream, records []matcher.Record) {
-		decision := p.Take(s.source, records, nil, longAfter)
+	err = match(ctx, func(ctx context.Context, take taker) error {
+		for _, log := range logs {
+			if err := read(ctx, log, streams, take); err != nil {
+				return err
+			}
+		}
+		return nil
+	}, func(b *batch) {
+		decision := p.TakeMatched(b.stream.source, b.records, b.found, nil, longAfter)
 		r.Bans = append(r.Bans, decision.Bans...)
 		r.Doubtful += decision.Doubtful
-		r.Understood = r.Understood || !s.source.Last.IsZero()
-	}
-	for _, log := range logs {
-		if err := read(ctx, log, streams, take); err != nil {
-			return nil, err
-		}
+		r.Understood = r.Understood || !b.stream.source.Last.IsZero()
+	})
+	if err != nil {
+		return nil, err
 	}
 	for _, s := range streams {
 		r.Records = max(r.Records, int(s.source.Records))
@@ -87,13 +92,14 @@ func Records(ctx context.Context, j *pipeline.Jail, log io.Reader) iter.Seq2[mat
 		ctx, stop := context.WithCancel(ctx)
 		defer stop()
 		enough := false
-		err = read(ctx, log, []*stream{s}, func(_ *stream, records []matcher.Record) {
+		err = read(ctx, log, []*stream{s}, func(_ *stream, records []matcher.Record) []matcher.Record {
 			for _, r := range records {
 				if !enough && !yield(r, nil) {
 					enough = true
 					stop()
 				}
 			}
+			return records[:0]
 		})
 		if err != nil && !enough {
 			yield(matcher.Record{}, err)
@@ -109,7 +115,6 @@ type stream struct {
 	journal []journal.Match
 	format  matcher.Format
 	source  *pipeline.Source
-	found   []matcher.Record // room for the records of a chunk
 }
 
 func newStream(j *pipeline.Jail) (*stream, error) {
@@ -154,16 +159,14 @@ func streamsOf(p *pipeline.Pipeline) ([]*stream, error) {
 	return streams, nil
 }
 
-// records returns the records that a chunk completes, until the next call; a log's
-// last one ends with it. The chunk is the stream's from then on.
-func (s *stream) records(chunk []byte, last bool) []matcher.Record {
+// records appends the records that a chunk completes to others; a log's last one
+// ends with it. The chunk is the stream's from then on.
+func (s *stream) records(chunk []byte, last bool, others []matcher.Record) []matcher.Record {
 	s.framer.Push(chunk)
 	if last {
-		s.found = s.framer.Finish(s.found[:0])
-	} else {
-		s.found = s.framer.Drain(s.found[:0])
+		return s.framer.Finish(others)
 	}
-	return s.found
+	return s.framer.Drain(others)
 }
 
 // sees reports whether an entry is of the stream's journal sources.
@@ -171,12 +174,16 @@ func (s *stream) sees(e journal.Entry) bool {
 	return len(s.journal) == 0 || slices.ContainsFunc(s.journal, func(m journal.Match) bool { return m.Matches(e) })
 }
 
+// A taker takes records of a stream, in order, and returns room for the next ones.
+type taker func(s *stream, records []matcher.Record) []matcher.Record
+
 // read reads log to its end.
-func read(ctx context.Context, log io.Reader, streams []*stream, take func(*stream, []matcher.Record)) error {
+func read(ctx context.Context, log io.Reader, streams []*stream, take taker) error {
 	in := bufio.NewReaderSize(log, chunkSize)
 	if head, _ := in.Peek(len("__CURSOR=")); journal.IsExport(head) { // an error comes again
 		return readExport(ctx, in, streams, take)
 	}
+	var room []matcher.Record
 	for {
 		buf := make([]byte, chunkSize)
 		n, err := in.Read(buf)
@@ -189,7 +196,7 @@ func read(ctx context.Context, log io.Reader, streams []*stream, take func(*stre
 			if i < len(streams)-1 {
 				chunk = bytes.Clone(chunk)
 			}
-			take(s, s.records(chunk, last))
+			room = take(s, s.records(chunk, last, room))
 		}
 		if last {
 			return nil
@@ -200,14 +207,18 @@ func read(ctx context.Context, log io.Reader, streams []*stream, take func(*stre
 	}
 }
 
+// atOnce is how many entries of the journal are taken at once.
+const atOnce = 1000
+
 // readExport reads an export of the journal to its end.
-func readExport(ctx context.Context, log io.Reader, streams []*stream, take func(*stream, []matcher.Record)) error {
+func readExport(ctx context.Context, log io.Reader, streams []*stream, take taker) error {
 	in := journal.NewReader(log)
+	waiting := make(map[*stream][]matcher.Record)
 	for {
 		e, err := in.Next()
 		if errors.Is(err, io.EOF) {
 			for _, s := range streams {
-				take(s, s.entries.Finish())
+				take(s, append(waiting[s], s.entries.Finish()...))
 			}
 			return nil
 		}
@@ -215,8 +226,12 @@ func readExport(ctx context.Context, log io.Reader, streams []*stream, take func
 			return fmt.Errorf("read the journal's export: %w", err)
 		}
 		for _, s := range streams {
-			if s.sees(e) {
-				take(s, s.entries.Take(e))
+			if !s.sees(e) {
+				continue
+			}
+			waiting[s] = append(waiting[s], s.entries.Take(e)...)
+			if len(waiting[s]) >= atOnce {
+				waiting[s] = take(s, waiting[s])
 			}
 		}
 		if err := context.Cause(ctx); err != nil {
