@@ -45,6 +45,22 @@ func BenchmarkDurable(b *testing.B) {
 	})
 }
 
+// BenchmarkEncode puts failures, of which a thousand share an fsync: what counts is
+// that they are encoded and written.
+func BenchmarkEncode(b *testing.B) {
+	const failures = 1000
+	o := mustOpen(b, b.TempDir(), store.Options{})
+	b.ReportAllocs()
+	for b.Loop() {
+		for range failures {
+			o.Append(batch(1))
+		}
+		mustSync(b, o)
+	}
+	mustStop(b, o)
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*failures), "ns/failure")
+}
+
 // BenchmarkRestore opens a snapshot of 100,000 bans.
 func BenchmarkRestore(b *testing.B) {
 	dir := b.TempDir()

@@ -125,8 +125,9 @@ func (w *writer) flush(urgent bool) bool {
 	if w.lines.buf.Len() == 0 && !(urgent && w.dirty) {
 		return true
 	}
+	n, begin := w.lines.buf.Len(), time.Now()
 	err := w.watched(func() error {
-		if w.lines.buf.Len() > 0 {
+		if n > 0 {
 			w.dirty = true
 			if err := w.disk.append(w.lines.buf.Bytes()); err != nil {
 				return err
@@ -142,6 +143,12 @@ func (w *writer) flush(urgent bool) bool {
 		w.fail(fmt.Errorf("write state: %w", err))
 		return false
 	}
+	w.measure(func(s *Stats) {
+		s.Written += uint64(n)
+		if urgent {
+			s.Syncs.add(time.Since(begin))
+		}
+	})
 	if urgent {
 		w.settle(w.written)
 	} else if w.lazy == nil {
@@ -208,6 +215,7 @@ func (w *writer) land(l landing) {
 	}
 	switch {
 	case l.err == nil:
+		w.measure(func(s *Stats) { s.Snapshots++ })
 		w.settle(w.written)
 		w.asked, w.pause, w.retry = false, 0, nil
 		if w.health.Err != nil {

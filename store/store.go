@@ -57,7 +57,8 @@ type Store struct {
 	durable  uint64 // how many of these are on stable storage
 	waiters  []waiter
 	// lost is why batches were not queued. The next snapshot contains them.
-	lost error
+	lost  error
+	stats Stats // but for what is counted here already
 }
 
 // item is one task of the writer: a batch, or a snapshot.
@@ -121,6 +122,7 @@ func Open(dir string, opt Options, apply func(Batch)) (*Store, Report, error) {
 	if err := s.disk.attach(log); err != nil {
 		s.lost = fmt.Errorf("open state for writing: %w", err)
 	}
+	s.measure(func(*Stats) {})
 	if len(report.Damage) > 0 {
 		s.signal(s.wants)
 	}

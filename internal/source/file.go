@@ -71,6 +71,10 @@ func (f *File) State() State { return State(f.observer.state.Load()) }
 // Ready is closed when the file is open or was found to be missing.
 func (f *File) Ready() <-chan struct{} { return f.follower.Ready() }
 
+// Backlog tells what of the file was not handed over yet. A file that cannot be
+// read has none. It is safe for concurrent use.
+func (f *File) Backlog() Backlog { return f.observer.backlog(time.Now()) }
+
 // Run reads until ctx ends. A slow receiver slows it; nothing is dropped.
 func (f *File) Run(ctx context.Context, out chan<- Batch) error {
 	group, ctx := errgroup.WithContext(ctx)
@@ -87,6 +91,7 @@ func (f *File) Run(ctx context.Context, out chan<- Batch) error {
 				return fmt.Errorf("write the cursor of %s: %w", f.config.Path, err)
 			}
 			if len(batch.Records) == 0 && !batch.CaughtUp {
+				f.observer.take(len(chunk.Data))
 				continue
 			}
 			batch.Source = f.config.Name
@@ -99,6 +104,7 @@ func (f *File) Run(ctx context.Context, out chan<- Batch) error {
 			}
 			select {
 			case out <- batch:
+				f.observer.take(len(chunk.Data))
 			case <-ctx.Done():
 				return nil
 			}
@@ -135,7 +141,7 @@ func (f *framing) add(chunk follow.Chunk) (Batch, error) {
 		f.framer.Push(chunk.Data)
 	}
 	b.Records = f.framer.Drain(b.Records)
-	if chunk.Settled && !f.framer.Torn() {
+	if chunk.Settled && !pageEnds(chunk) && !f.framer.Torn() {
 		b.Records = f.framer.Finish(b.Records)
 	}
 	if n := len(b.Records); n > 0 && b.Records[n-1].End > end {
@@ -149,6 +155,17 @@ func (f *framing) add(chunk follow.Chunk) (Batch, error) {
 	b.Cursor, err = json.Marshal(position)
 	return b, err
 }
+
+// pageEnds reports whether what was read ends where a page of the file does. A
+// write may pause there for as long as a slow disk makes its writer wait, and
+// callers can let a line end just there: only the next record tells that the last
+// one is whole.
+func pageEnds(chunk follow.Chunk) bool {
+	return (chunk.Start+int64(len(chunk.Data)))%pageSize == 0
+}
+
+// pageSize is the unit in which the kernel shows what one write(2) wrote.
+const pageSize = 4096
 
 // position returns the end of the last record in the stream and in its file.
 func (f *framing) position(records []matcher.Record) (int64, *follow.Position) {
@@ -175,6 +192,7 @@ func (f *framing) forget(before int64) {
 // observer turns what befalls the file into findings.
 type observer struct {
 	FileConfig
+	progress
 	state atomic.Int32 // a State
 	seen  atomic.Bool  // the file was open once
 }
@@ -224,6 +242,8 @@ func (o *observer) Truncated(path string) {
 func (o *observer) Lost(path, text string) {
 	o.lost(text, "look at the rotated logs with banctl replay")
 }
+
+func (o *observer) Reaches(end int64) { o.reaches(end, time.Now()) }
 
 func (o *observer) lost(text, remedy string) {
 	o.Board.Raise(doctor.Finding{

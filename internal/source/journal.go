@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -63,8 +64,9 @@ type JournalConfig struct {
 // A Journal reads the entries of several sources from the journal, all through
 // one child.
 type Journal struct {
-	config JournalConfig
-	reader *journal.Journal
+	config  JournalConfig
+	reader  *journal.Journal
+	waiting atomic.Pointer[time.Time] // since when something was read and not handed over; nil: all was
 }
 
 // NewJournal returns a Journal that has not been opened.
@@ -99,6 +101,15 @@ func (j *Journal) State() State {
 	}[j.reader.State()]
 }
 
+// Backlog tells what was read of the journal and was not handed over yet: how
+// long ago journald took the oldest of it. It is safe for concurrent use.
+func (j *Journal) Backlog() Backlog {
+	if oldest := j.waiting.Load(); oldest != nil {
+		return Backlog{Age: max(0, time.Since(*oldest))}
+	}
+	return Backlog{}
+}
+
 // Ready is closed when the journal is open or was found to be missing.
 func (j *Journal) Ready() <-chan struct{} { return j.reader.Ready() }
 
@@ -119,6 +130,11 @@ func (j *Journal) Run(ctx context.Context, out chan<- Batch) error {
 			}
 		}
 		for batch := range read {
+			since := time.Now() // behind a batch without entries there may be some
+			if len(batch.Entries) > 0 {
+				since = batch.Entries[0].Time
+			}
+			j.waiting.Store(&since)
 			for _, s := range j.config.Streams {
 				b, err := s.take(batch, time.Now())
 				if err != nil {
@@ -133,6 +149,7 @@ func (j *Journal) Run(ctx context.Context, out chan<- Batch) error {
 					return nil
 				}
 			}
+			j.waiting.Store(nil)
 		}
 		return nil
 	})

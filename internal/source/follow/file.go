@@ -89,6 +89,9 @@ func (f *file) identify() error {
 
 // openRotated opens a file that may have been compressed.
 func openRotated(name string) (*file, error) {
+	if compressed.MatchString(name) && !strings.HasSuffix(name, ".gz") {
+		return nil, fmt.Errorf("open %s: compressed, and not by gzip", name)
+	}
 	f, err := open(name)
 	if err != nil || !strings.HasSuffix(name, ".gz") {
 		return f, err
@@ -124,6 +127,18 @@ func (f *file) empty() bool {
 	return err == nil && st.size <= f.off
 }
 
+// unread returns how many bytes are left to be taken; of a compressed file about.
+func (f *file) unread() int64 {
+	st, err := f.stamp()
+	switch {
+	case err != nil || f.ended:
+		return 0
+	case f.zip != nil:
+		return st.size
+	}
+	return max(0, st.size-f.off)
+}
+
 // settledAt reports whether what was taken is complete, by the size that the
 // file had afterwards.
 func (f *file) settledAt(st stamp) bool {
@@ -153,6 +168,17 @@ func (f *file) position(path string) Position {
 		Path: path, Inode: f.ino, Device: f.dev, Offset: f.off,
 		Head: fingerprint(f.head), Tail: fingerprint(f.tail),
 	}
+}
+
+// end is the position behind its last byte; of a compressed file it is not known.
+func (f *file) end(path string) (Position, error) {
+	g := *f
+	st, err := f.stamp()
+	if err != nil || f.zip != nil {
+		return Position{}, err
+	}
+	err = g.seek(st.size)
+	return g.position(path), err
 }
 
 // seek moves to off, which must not be past the end.

@@ -3,12 +3,16 @@ package follow
 import (
 	"cmp"
 	"io/fs"
+	"iter"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // begin decides where to begin and returns the files to be read, in order. now
@@ -42,31 +46,29 @@ func (f *Follower) begin(now *file) ([]*file, error) {
 // resume finds the file of the cursor, and what was rotated away since.
 func (f *Follower) resume(now *file) []*file {
 	p := f.From
-	for before := p.Before; before != nil; before = before.Before {
-		f.done = append(f.done, ended{Position: *before})
-	}
 	if now != nil && now.ino == p.Inode && now.holds(p) {
+		f.readBefore(now)
 		return []*file{now}
 	}
-	others := f.siblings(now)
 	// By inode; then by content, since a copy has another inode and a moved file
 	// may have too; the fingerprint of few bytes proves nothing.
-	old := openFirst(others, p, func(s sibling) bool { return s.ino() == p.Inode })
+	old := f.openFirst(p, func(s sibling) bool { return s.ino() == p.Inode })
 	if old == nil && p.Offset >= tailBytes {
 		if now != nil && now.holds(p) {
+			f.readBefore(now)
 			return []*file{now}
 		}
-		old = openFirst(others, p, func(s sibling) bool { return s.near })
+		old = f.openFirst(p, func(s sibling) bool { return s.near })
 	}
 	switch {
 	case old != nil:
+		f.readBefore(old)
 		f.done = append(f.done, ended{Position: old.position(f.Path)})
-		files := append([]*file{old}, f.rotatedSince(old, now)...)
-		if now != nil {
-			_ = now.seek(0)
-			files = append(files, now)
+		if now == nil {
+			return append([]*file{old}, f.rotatedSince(old, nil)...)
 		}
-		return files
+		_ = now.seek(0)
+		return slices.Concat([]*file{old}, f.rotatedSince(old, now), []*file{now})
 	case now != nil:
 		f.lost(f.Path, "the file last read is gone: resumed at the beginning of the present one")
 		_ = now.seek(0)
@@ -75,11 +77,20 @@ func (f *Follower) resume(now *file) []*file {
 	return nil
 }
 
+// readBefore takes note of what the cursor says was read before g, which its time
+// does not tell: a second restart must know it, too.
+func (f *Follower) readBefore(g *file) {
+	st, err := g.stamp()
+	for before := f.From.Before; before != nil && err == nil; before = before.Before {
+		f.done = append(f.done, ended{*before, st.mtime})
+	}
+}
+
 // succeed returns the files to be read after the newest open one: what came and
 // was rotated away unseen, then now.
 func (f *Follower) succeed(now *file) []*file {
 	for _, p := range f.done {
-		if p.Inode == now.ino && p.Device == now.dev && now.holds(p.Position) {
+		if p.Offset > 0 && p.Inode == now.ino && p.Device == now.dev && now.holds(p.Position) {
 			return []*file{now}
 		}
 	}
@@ -97,8 +108,8 @@ func (f *Follower) copyOf(cur *file, p Position) *file {
 	if p.Offset < tailBytes {
 		return nil
 	}
-	old := openFirst(f.siblings(cur), p, func(s sibling) bool {
-		return s.near && s.Size() > p.Offset && !strings.HasSuffix(s.path, ".gz")
+	old := f.openFirst(p, func(s sibling) bool {
+		return s.near && !cur.is(s) && s.Size() > p.Offset && !strings.HasSuffix(s.path, ".gz")
 	})
 	if old != nil {
 		old.continues = true
@@ -116,34 +127,78 @@ func (f *Follower) rotatedSince(old, now *file) []*file {
 		return nil
 	}
 	known := slices.Concat(f.files, f.late, []*file{old})
-	var read []Position
-	for _, e := range f.done {
-		read = append(read, e.Position)
+	if now != nil {
+		known = append(known, now)
 	}
-	for _, g := range known {
-		read = append(read, g.position(f.Path))
-	}
-	read = slices.DeleteFunc(read, func(p Position) bool { return p.Offset == 0 })
-
 	var files []*file
-	for _, s := range f.siblings(now) {
-		if !s.rotated || s.ModTime().Before(st.mtime) || slices.ContainsFunc(known, func(g *file) bool { return g.is(s) }) {
-			continue
+	var unreadable map[string]error
+	for others := range f.listings() {
+		closeThem(files)
+		files, unreadable = nil, make(map[string]error)
+		taken := f.taken(known)
+		last := f.rotatedAt(now)
+		for _, s := range others {
+			if !last.IsZero() && s.ModTime().After(last) {
+				break // it has yet to come, after now
+			}
+			if !s.rotated || s.ModTime().Before(st.mtime) || slices.ContainsFunc(known, func(g *file) bool { return g.is(s) }) {
+				continue
+			}
+			g, err := openRotated(s.path)
+			if err != nil {
+				unreadable[s.path] = err
+				continue
+			}
+			// The fingerprint of few bytes proves nothing: other files begin so, too.
+			wasTaken := func(p Position) bool { return (p.Offset >= tailBytes || p.Inode == g.ino) && g.holds(p) }
+			if slices.ContainsFunc(taken, wasTaken) || g.seek(0) != nil {
+				_ = g.Close()
+				continue
+			}
+			files = append(files, g)
 		}
-		g, err := openRotated(s.path)
-		if err != nil {
-			f.lost(s.path, "a rotated file cannot be read: "+err.Error())
-			continue
-		}
-		// The fingerprint of few bytes proves nothing: other files begin so, too.
-		wasRead := func(p Position) bool { return (p.Offset >= tailBytes || p.Inode == g.ino) && g.holds(p) }
-		if slices.ContainsFunc(read, wasRead) || g.seek(0) != nil {
-			_ = g.Close()
-			continue
-		}
-		files = append(files, g)
+	}
+	for path, err := range unreadable {
+		f.lost(path, "a rotated file cannot be read: "+err.Error())
 	}
 	return files
+}
+
+// rotatedAt returns when a file was last written that the path no longer names; zero
+// where it does.
+func (f *Follower) rotatedAt(g *file) time.Time {
+	if g == nil {
+		return time.Time{}
+	}
+	if fi, err := os.Stat(f.Path); err == nil && g.is(fi) {
+		return time.Time{}
+	}
+	st, err := g.stamp()
+	if err != nil {
+		return time.Time{}
+	}
+	return st.mtime
+}
+
+// taken returns positions in the files read before and in those open: a copy of such
+// a file, as a compressed one is, holds one of them.
+func (f *Follower) taken(open []*file) (positions []Position) {
+	for _, e := range f.done {
+		positions = append(positions, e.Position)
+	}
+	for _, g := range open {
+		positions = append(positions, g.position(f.Path))
+		if end, err := g.end(f.Path); err == nil {
+			positions = append(positions, end)
+		}
+	}
+	return slices.DeleteFunc(positions, func(p Position) bool { return p.Offset == 0 })
+}
+
+func closeThem(files []*file) {
+	for _, g := range files {
+		_ = g.Close()
+	}
 }
 
 // sibling is a regular file in the directory of the followed one.
@@ -152,14 +207,46 @@ type sibling struct {
 	path    string
 	near    bool // its name begins like the followed one's
 	rotated bool // its name is that of a rotated file
+	number  int  // the 2 of fs.log.2, which is older than fs.log.1; 0 where there is none
 }
 
 func (s sibling) ino() uint64 { return s.Sys().(*syscall.Stat_t).Ino }
 
-// siblings lists the other files of the directory, and of the directory that a
+// listings yields the siblings, and again as long as names changed while they were
+// looked at: rotation renames one file after the other.
+func (f *Follower) listings() iter.Seq[[]sibling] {
+	return func(yield func([]sibling) bool) {
+		files := f.siblings()
+		for range maxListings {
+			before := inodes(files)
+			if !yield(files) {
+				return
+			}
+			if files = f.siblings(); maps.Equal(inodes(files), before) {
+				return
+			}
+		}
+	}
+}
+
+// maxListings bounds how often that is.
+const maxListings = 50
+
+// inodes returns which files have the names that rotation gives.
+func inodes(files []sibling) map[string]uint64 {
+	of := make(map[string]uint64)
+	for _, s := range files {
+		if s.near {
+			of[s.path] = s.ino()
+		}
+	}
+	return of
+}
+
+// siblings lists the files of the directory, and of the directory that a
 // symbolic link leads to, by the time of their last write. A compressed file
 // whose uncompressed form is still there is left out.
-func (f *Follower) siblings(now *file) []sibling {
+func (f *Follower) siblings() []sibling {
 	places := []string{f.Path}
 	if real, err := filepath.EvalSymlinks(f.Path); err == nil && real != f.Path {
 		places = append(places, real)
@@ -175,7 +262,7 @@ func (f *Follower) siblings(now *file) []sibling {
 		for _, e := range entries {
 			path := filepath.Join(dir, e.Name())
 			fi, err := e.Info()
-			if err != nil || !fi.Mode().IsRegular() || now != nil && now.is(fi) {
+			if err != nil || !fi.Mode().IsRegular() {
 				continue
 			}
 			rotated := IsRotated(base, e.Name()) || place != f.Path && sameDate(base, e.Name())
@@ -184,18 +271,20 @@ func (f *Follower) siblings(now *file) []sibling {
 			if !known {
 				i = len(found)
 				seen[path] = i
-				found = append(found, sibling{FileInfo: fi, path: path})
+				found = append(found, sibling{FileInfo: fi, path: path, number: number(base, e.Name())})
 			}
 			found[i].near = found[i].near || near
 			found[i].rotated = found[i].rotated || rotated
 		}
 	}
 	found = slices.DeleteFunc(found, func(s sibling) bool {
-		plain, zipped := strings.CutSuffix(s.path, ".gz")
+		plain := compressed.ReplaceAllString(s.path, "")
 		_, there := seen[plain]
-		return zipped && there
+		return plain != s.path && there && !slices.Contains(places, plain)
 	})
-	slices.SortStableFunc(found, func(a, b sibling) int { return a.ModTime().Compare(b.ModTime()) })
+	slices.SortStableFunc(found, func(a, b sibling) int {
+		return cmp.Or(a.ModTime().Compare(b.ModTime()), cmp.Compare(b.number, a.number))
+	})
 	return found
 }
 
@@ -203,23 +292,45 @@ func (f *Follower) siblings(now *file) []sibling {
 var suffix = regexp.MustCompile(`^[._-](\d[\dTZ:._-]*|old)$`)
 
 // infix is what it puts before the extension (logrotate's "extension"): .1,
-// -20261121. A mere -2 is more likely the log of a second program.
-var infix = regexp.MustCompile(`^(\.\d+|[._-]\d{6}[\dTZ:._-]*)$`)
+// -20261121, -2026-11-21. A mere -2 is more likely the log of a second program.
+var infix = regexp.MustCompile(`^(\.\d+|[._-](\d{6}|\d{4}[._-]\d\d)[\dTZ:._-]*)$`)
+
+// counted is what counts the generations: .1, which is newer than .2.
+var counted = regexp.MustCompile(`^\.\d{1,4}$`)
 
 // IsRotated reports whether name is what rotation makes of base, compressed or
 // not. Both are names in one directory.
 func IsRotated(base, name string) bool {
-	name = strings.TrimSuffix(name, ".gz")
-	if added, ok := strings.CutPrefix(name, base); ok && suffix.MatchString(added) {
-		return true
+	behind, within := added(base, name)
+	return suffix.MatchString(behind) || infix.MatchString(within)
+}
+
+// number returns what counts name among the generations of base; 0 where nothing does.
+func number(base, name string) int {
+	text := cmp.Or(added(base, name))
+	if !counted.MatchString(text) {
+		return 0
+	}
+	n, _ := strconv.Atoi(text[1:])
+	return n
+}
+
+// compressed is what compressors add. Only what gzip made can be read.
+var compressed = regexp.MustCompile(`\.(gz|xz|bz2|zst)$`)
+
+// added returns what name has behind base, and before base's extension.
+func added(base, name string) (behind, within string) {
+	name = compressed.ReplaceAllString(name, "")
+	if rest, ok := strings.CutPrefix(name, base); ok {
+		behind = rest
 	}
 	ext := filepath.Ext(base)
-	added, ok := strings.CutPrefix(name, strings.TrimSuffix(base, ext))
-	if !ok || ext == "" {
-		return false
+	if rest, ok := strings.CutPrefix(name, strings.TrimSuffix(base, ext)); ok && ext != "" {
+		if rest, ok = strings.CutSuffix(rest, ext); ok {
+			within = rest
+		}
 	}
-	added, ok = strings.CutSuffix(added, ext)
-	return ok && infix.MatchString(added)
+	return behind, within
 }
 
 // sameDate reports whether two names differ in the digits of a date alone: what a
@@ -230,9 +341,19 @@ func sameDate(a, b string) bool {
 
 var digit = regexp.MustCompile(`[0-9]`)
 
-// openFirst opens the newest of those wanted that holds p, at p; an
+// openFirst opens the newest of the siblings wanted that holds p, at p; an
 // uncompressed one if there is.
-func openFirst(from []sibling, p Position, wanted func(sibling) bool) *file {
+func (f *Follower) openFirst(p Position, wanted func(sibling) bool) (found *file) {
+	for others := range f.listings() {
+		if found != nil {
+			_ = found.Close()
+		}
+		found = firstOf(others, p, wanted)
+	}
+	return found
+}
+
+func firstOf(from []sibling, p Position, wanted func(sibling) bool) *file {
 	for _, zipped := range []bool{false, true} {
 		for _, s := range slices.Backward(from) {
 			if strings.HasSuffix(s.path, ".gz") != zipped || !wanted(s) {

@@ -63,6 +63,10 @@ type Observer interface {
 	Truncated(path string)
 	// Lost: text says which part could not be found again.
 	Lost(path string, text string)
+	// Reaches: so far goes what is there, in bytes from the first one that was
+	// sent. It is told before a Chunk is sent, while the receiver is waited for,
+	// and at least once a second.
+	Reaches(end int64)
 }
 
 // Follower reads one path. It is made by New.
@@ -78,6 +82,7 @@ type Follower struct {
 	late    []*file // older generations whose writer might not have noticed yet
 	done    []ended
 
+	sent            int64     // bytes, ever
 	told            bool      // a chunk with data was sent
 	settled         bool      // what was sent is complete
 	caughtUp        bool      // the end was reached and reported
@@ -329,9 +334,19 @@ func (f *Follower) nothingNewer() bool {
 	return true
 }
 
-// send hands c over. A receiver may take long: meanwhile new generations are
-// opened, or one that comes and is deleted would be missed.
+// send hands c over and says whether it could.
 func (f *Follower) send(ctx context.Context, c Chunk) bool {
+	f.measure(c)
+	if !f.hand(ctx, c) {
+		return false
+	}
+	f.sent += int64(len(c.Data))
+	return true
+}
+
+// hand waits for a receiver, which may take long: meanwhile new generations are
+// opened, or one that comes and is deleted would be missed.
+func (f *Follower) hand(ctx context.Context, c Chunk) bool {
 	select {
 	case f.out <- c:
 		return true
@@ -350,7 +365,17 @@ func (f *Follower) send(ctx context.Context, c Chunk) bool {
 		case <-tick.C:
 			f.look()
 		}
+		f.measure(c)
 	}
+}
+
+// measure tells how far what is there goes, with a chunk that is not sent yet.
+func (f *Follower) measure(c Chunk) {
+	end := f.sent + int64(len(c.Data))
+	for _, g := range f.files {
+		end += g.unread()
+	}
+	f.Observer.Reaches(end)
 }
 
 // turn goes on to the next generation when the present one is at its end and
@@ -534,6 +559,7 @@ func (f *Follower) wait(ctx context.Context) {
 	if f.watch == nil || !f.settled || len(f.late) > 0 || time.Since(f.busy) < 2*quiet {
 		tick = busyTick
 	}
+	f.measure(Chunk{})
 	timer := time.NewTimer(tick)
 	defer timer.Stop()
 	select {
@@ -572,3 +598,4 @@ func (nobody) Missing(error)         {}
 func (nobody) Unreadable(error)      {}
 func (nobody) Truncated(string)      {}
 func (nobody) Lost(string, string)   {}
+func (nobody) Reaches(int64)         {}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -91,6 +92,15 @@ func TestResume(t *testing.T) {
 			write(t, path+"-errors", "another log\n")
 			write(t, path, present)
 		}, rest + between + present, false},
+		{"logrotate dateformat before the extension, compressed", func(t *testing.T, path string) {
+			stem := strings.TrimSuffix(path, ".log")
+			must(t, os.Rename(path, stem+"-2026-11-20_100000.log"))
+			age(t, stem+"-2026-11-20_100000.log", time.Hour)
+			compress(t, stem+"-2026-11-20_100000.log")
+			write(t, stem+"-2026-11-21_100000.log", between)
+			age(t, stem+"-2026-11-21_100000.log", time.Minute)
+			write(t, path, present)
+		}, rest + between + present, false},
 		{"FreeSWITCH's own dates", func(t *testing.T, path string) {
 			must(t, os.Rename(path, path+".2026-11-20-10-00-00.1"))
 			age(t, path+".2026-11-20-10-00-00.1", time.Hour)
@@ -134,16 +144,29 @@ func TestResume(t *testing.T) {
 			must(t, os.Truncate(path+".1.gz", fi.Size()/4))
 			write(t, path, present)
 		}, present, true},
-		{"inode reused", func(t *testing.T, path string) {
-			fi, err := os.Stat(path)
-			must(t, err)
-			must(t, os.Rename(path, path+".1"))
-			compress(t, path+".1") // frees the inode
+		{"compressed, and not by gzip", func(t *testing.T, path string) {
+			must(t, os.Rename(path, path+".2"))
+			age(t, path+".2", time.Hour)
+			write(t, path+".1.xz", "what cannot be read\n")
+			write(t, path+".2.xz", "not even half of it yet")
 			write(t, path, present)
-			if again, err := os.Stat(path); err == nil && os.SameFile(fi, again) {
-				t.Log("the inode was reused")
-			}
+		}, rest + present, true},
+		// The test gives the present file the inode of the cursor, as a file system
+		// may that had it back.
+		{"inode reused", func(t *testing.T, path string) {
+			must(t, os.Rename(path, path+".1"))
+			compress(t, path+".1")
+			write(t, path, present)
 		}, rest + present, false},
+		{"inode reused, the old file copied away", func(t *testing.T, path string) {
+			copyFile(t, path, path+".1")
+			must(t, os.Remove(path))
+			write(t, path, present)
+		}, rest + present, false},
+		{"inode reused, the old file gone", func(t *testing.T, path string) {
+			must(t, os.Remove(path))
+			write(t, path, present)
+		}, present, true},
 		{"gone", func(t *testing.T, path string) {
 			must(t, os.Remove(path))
 			write(t, path, present)
@@ -180,6 +203,11 @@ func TestResume(t *testing.T) {
 
 			add(t, path, rest)
 			c.rotate(t, path)
+			if strings.HasPrefix(c.name, "inode reused") {
+				fi, err := os.Stat(path)
+				must(t, err)
+				from.Inode = fi.Sys().(*syscall.Stat_t).Ino
+			}
 			r = start(t, follow.Config{Path: path, From: from, Older: func([]byte) (bool, bool) { return true, true }})
 			r.untilText(c.want)
 			if r.obs.count("lost") > 0 != c.lost {
@@ -223,7 +251,7 @@ func TestResumeWhenTheFileIsLate(t *testing.T) {
 }
 
 // Several generations may be written within one tick of the clock of files. What
-// was read of them is not read again after a restart.
+// was read of them is not read again after restarts.
 func TestResumeWithinOneTick(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "fs.log")
@@ -243,6 +271,10 @@ func TestResumeWithinOneTick(t *testing.T) {
 	r.untilText(first + second)
 	r.stop()
 	from := r.pos
+	r = start(t, follow.Config{Path: path, From: from})
+	r.untilCaughtUp()
+	r.stop()
+	from = r.pos
 	must(t, os.Rename(path, path+".1"))
 	put(third)
 	r = start(t, follow.Config{Path: path, From: from})
@@ -334,4 +366,34 @@ func TestFirstStartBisects(t *testing.T) {
 			t.Fatalf("began %d bytes before the end, want %d", len(got), text.Len()-want)
 		}
 	})
+}
+
+func TestIsRotated(t *testing.T) {
+	t.Parallel()
+	for base, names := range map[string]struct{ rotated, others []string }{
+		"fs.log": {
+			[]string{
+				"fs.log.1", "fs.log.0", "fs.log.12", "fs.log.1.gz", "fs.log.2.xz", "fs.log.2.bz2", "fs.log.2.zst", "fs.log.old",
+				"fs.log-20261121", "fs.log-20261121.gz", "fs.log-2026-11-21", "fs.log-20261121-1795282184", "fs.log.1795282184",
+				"fs.log.2026-11-21-10-00-00.1", "fs.log.2026-11-21_10:00:00", "fs.log.2026-11-21T10:00:00Z",
+				"fs.1.log", "fs.1.log.gz", "fs-20261121.log", "fs-2026-11-21.log.gz", "fs-2026-11-21_100000.log", "fs_2026112110.log",
+			},
+			[]string{"fs.log", "fs.log.gz", "fs.log.swp", "fs.log~", "fs.log2", "fs-2.log", "fs-errors.log", "fs.log-errors", "fs.log.1.d", "x.fs.log.1", "fs.json.1", ""},
+		},
+		"messages": {
+			[]string{"messages.1", "messages.1.gz", "messages-20261121", "messages-20261121.xz", "messages.old"},
+			[]string{"messages", "messages.log", "messages2", "messages.gz", "messages.1.log"},
+		},
+	} {
+		for _, name := range names.rotated {
+			if !follow.IsRotated(base, name) {
+				t.Errorf("%s was rotated from %s", name, base)
+			}
+		}
+		for _, name := range names.others {
+			if follow.IsRotated(base, name) {
+				t.Errorf("%s is not one that was rotated from %s", name, base)
+			}
+		}
+	}
 }
