@@ -17,7 +17,7 @@ func FuzzParse(f *testing.F) {
 	f.Add("enabled = false\nports = { udp = [1], tcp = [] }\n[[pattern]]\nname = \"auth-failure\"\nunsafe = true\n")
 	f.Add("MaxRetry = 1\nbantime = -1\nports = \"all\"\nsource = [{ file = \"x\" }, 1]\npattern = { name = 1 }\n")
 	f.Add("enabled = false\nmaxretry 9\nformat = '''\n")
-	f.Add("dry_run = true\nfreeswitch = \"/conf\"\naggregate = 8\nbantime = \"8w\"\n[escalate]\nfactor = 1.5\nmax = \"1d\"\nforget = 60\nall_jails = true\n")
+	f.Add("dry_run = true\nfreeswitch = \"/conf\"\nmetrics = \"[::1]:9719\"\naggregate = 8\nbantime = \"8w\"\n[escalate]\nfactor = 1.5\nmax = \"1d\"\nforget = 60\nall_jails = true\n")
 	f.Add("format = \"raw\"\ntime = \"%s\"\nservices = [\"sshd\"]\nsources_of = \"freeswitch\"\npattern = [{ name = \"x\", regex = \"<HOST> <USER>\", counts = \"another-user\" }]\n")
 	f.Add("[[source]]\njournal = [\"A=b\", \"_UID=0\", \"+\", \"_SYSTEMD_UNIT=c\"]\n[[source]]\njournal = [\"A=b\"]\nunsafe = true\n")
 	f.Fuzz(func(t *testing.T, text string) {

@@ -2,6 +2,7 @@ package jails
 
 import (
 	"fmt"
+	"net/netip"
 	"time"
 )
 
@@ -11,6 +12,9 @@ type Config struct {
 	Allow      []Entry   // in the order of band.toml
 	FreeSWITCH string    // the directory of FreeSWITCH's configuration; "" for the usual places
 	Problems   []Problem // everything that is wrong, sorted by file and line
+
+	// Metrics is where scrapes are answered over TCP; the zero AddrPort: nowhere.
+	Metrics netip.AddrPort
 }
 
 // Jail is one protection: where its records come from, what counts as a

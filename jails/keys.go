@@ -32,6 +32,7 @@ func Keys() []Key {
 	return []Key{
 		{BandTable, "allow", `[]`, `What is never counted and never banned: addresses, prefixes and host names, such as "192.0.2.7", "2001:db8::/32" and "trunk.example.com", and the absolute paths of files with one of these on each line.`},
 		{BandTable, "freeswitch", `""`, `The directory of FreeSWITCH's configuration, which holds freeswitch.xml, where it is not one of the usual places.`},
+		{BandTable, "metrics", `""`, `Where Prometheus may scrape metrics over TCP, an address and a port such as "127.0.0.1:9719"; "" for nowhere. Whoever can reach it can read them.`},
 		{BandTable, "dry_run", `false`, `Default of all jails.`},
 		{BandTable, "findtime", `"10m"`, `Default of all jails.`},
 		{BandTable, "maxretry", `5`, `Default of all jails.`},

@@ -52,6 +52,7 @@ func parse(shipped, fsys fs.FS, dir string, c Checker) *Config {
 	}
 	cfg.Allow = band.allow
 	set(&cfg.FreeSWITCH, band.freeSWITCH)
+	set(&cfg.Metrics, band.metrics)
 
 	own, problems := readDir(fsys, dir)
 	b := &builder{checker: c, band: band, shipped: readShipped(shipped), own: own, jails: map[string]*built{}}

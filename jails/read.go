@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"math"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -37,8 +38,9 @@ type layer struct {
 	patterns                                    []patternLayer
 	escalate                                    escalateLayer
 
-	allow      []Entry          // band.toml only
-	freeSWITCH *setting[string] // band.toml only
+	allow      []Entry                  // band.toml only
+	freeSWITCH *setting[string]         // band.toml only
+	metrics    *setting[netip.AddrPort] // band.toml only
 
 	damaged  bool // not TOML: only what stands above the first table could be read
 	problems []Problem
@@ -99,6 +101,7 @@ func readBand(file string, r io.Reader) *layer {
 	t.only(BandTable)
 	l.allow = list(t, "allow", `a list such as ["192.0.2.7", "2001:db8::/32", "trunk.example.com"]`, asEntry)
 	l.freeSWITCH = read(t, "freeswitch", orNone(asDirectory))
+	l.metrics = read(t, "metrics", asAddress)
 	t.shared()
 	return l
 }

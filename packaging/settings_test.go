@@ -1,6 +1,7 @@
 package packaging_test
 
 import (
+	"net/netip"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -29,7 +30,7 @@ func TestSettings(t *testing.T) {
 		}
 		return config.Load(dir)
 	}
-	none, comparable := config.Load("/nonexistent"), cmpopts.EquateComparable()
+	none, comparable := config.Load("/nonexistent"), cmpopts.EquateComparable(netip.AddrPort{})
 	if diff := cmp.Diff(none, load(text), comparable); diff != "" {
 		t.Errorf("band.toml changes something: %s", diff)
 	}

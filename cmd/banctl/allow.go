@@ -3,7 +3,10 @@ package main
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -70,7 +73,8 @@ func (c *cli) allowAdd() *cobra.Command {
 		Short: "Put addresses, prefixes or host names on the allowlist",
 		Long: `Put addresses, prefixes or host names on the allowlist, for a while or for ever;
 a restart does not forget them. Their failures are not counted any more, and their
-packets pass even where they are banned. Names are looked up again and again.` + "\n" + exitCodes,
+packets pass even where they are banned. Names are looked up again and again; one
+that has no address yet is told of, and allows nobody until it has.` + "\n" + exitCodes,
 		Example: `  banctl allow add trunk.example.com
   banctl allow add 198.51.100.0/24 2001:db8:17::/48 --for 8h`,
 		Args: cobra.MinimumNArgs(1),
@@ -89,12 +93,56 @@ packets pass even where they are banned. Names are looked up again and again.` +
 			if err != nil {
 				return c.reach(err)
 			}
-			return c.allowChanged(cmd, done, "allowed")
+			if err := c.allowChanged(cmd, done, "allowed"); err != nil {
+				return err
+			}
+			return c.tellUnresolved(cmd, done.Entries)
 		},
 	}
 	command.Flags().StringVar(&span, "for", "forever", `how long: "90s", "10m", "1d12h", "2w" or "forever"`)
 	command.Flags().StringVar(&reason, "reason", "", "why, for those who ask later")
 	return command
+}
+
+// lookUp is how long the first look-up of a name is waited for.
+const lookUp = 3 * time.Second
+
+// tellUnresolved tells of the names among entries that stand for nobody when they
+// were looked up, or when that takes long.
+func (c *cli) tellUnresolved(cmd *cobra.Command, entries []string) error {
+	names := make(map[string]string) // and what is wrong with each
+	for _, entry := range entries {
+		if e, err := jails.ParseEntry(entry); err == nil && e.Name != "" {
+			names[e.Name] = "no name server has answered yet"
+		}
+	}
+	again := time.NewTicker(lookUp / 30)
+	defer again.Stop()
+	for end := time.Now().Add(lookUp); len(names) > 0; <-again.C {
+		listed, err := c.daemon().Allowlist(cmd.Context())
+		if err != nil {
+			return c.reach(err)
+		}
+		tried := true
+		for _, a := range listed {
+			switch _, asked := names[a.Entry]; {
+			case !asked:
+			case len(a.Prefixes) > 0:
+				delete(names, a.Entry)
+			case a.Error != "":
+				names[a.Entry] = a.Error
+			default:
+				tried = false
+			}
+		}
+		if tried || time.Now().After(end) {
+			break
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		fmt.Fprintf(cmd.ErrOrStderr(), "%s stands for nobody yet, and is looked up again and again: %s\n", printable(name), printable(names[name]))
+	}
+	return nil
 }
 
 func (c *cli) allowDel() *cobra.Command {

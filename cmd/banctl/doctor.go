@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -14,8 +15,11 @@ func (c *cli) doctor() *cobra.Command {
 	return &cobra.Command{
 		Use:   "doctor",
 		Short: "Tell what weakens the protection, and what to do about it",
-		Long: `Tell what weakens the protection, and what to do about it. When there is
-something the exit status is 1.` + "\n" + exitCodes,
+		Long: `Tell what weakens the protection, and what to do about it: errors (something is not
+protected), warnings (something may be lost, or is weaker than it seems) and notes
+(it could be better). When there is more than notes the exit status is 1.
+
+What is in brackets, --json calls it the kind, is explained in docs/findings.md.` + "\n" + exitCodes,
 		Example: `  banctl doctor
   banctl doctor --json | jq -r '.findings[].kind'`,
 		Args: cobra.NoArgs,
@@ -28,12 +32,13 @@ something the exit status is 1.` + "\n" + exitCodes,
 			switch {
 			case c.json:
 				err = printJSON(w, map[string][]doctor.Finding{"findings": s.Findings})
-			case len(s.Findings) == 0:
+			case !weakened(s.Findings):
 				fmt.Fprintln(w, "nothing is known to weaken the protection")
+				fallthrough
 			default:
 				printFindings(w, s.Findings)
 			}
-			if err == nil && len(s.Findings) > 0 {
+			if err == nil && weakened(s.Findings) {
 				err = errNo
 			}
 			return err
@@ -41,9 +46,14 @@ something the exit status is 1.` + "\n" + exitCodes,
 	}
 }
 
+// weakened reports whether there is more than notes.
+func weakened(findings []doctor.Finding) bool {
+	return slices.ContainsFunc(findings, func(f doctor.Finding) bool { return f.Severity != doctor.Note })
+}
+
 func printFindings(w io.Writer, findings []doctor.Finding) {
 	for _, f := range findings {
-		fmt.Fprintf(w, "  %s: %s\n", f.Severity, strings.TrimSpace(about(f)+printable(f.Text)))
+		fmt.Fprintf(w, "  %s: %s [%s]\n", f.Severity, strings.TrimSpace(about(f)+printable(f.Text)), f.Kind)
 		fmt.Fprintf(w, "    -> %s\n", printable(f.Remedy))
 	}
 }

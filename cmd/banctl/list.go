@@ -31,7 +31,8 @@ func (c *cli) list() *cobra.Command {
 
 With --json it is an array of objects with unit, jail, since, until (null: for
 ever), failures, packets (dropped so far), origin ("jail", "network": so many of its
-units were banned, or "manual"), and dry_run where it is not enforced.` + "\n" + exitCodes,
+units were banned, or "manual"), dry_run where it is not enforced, and allowed: the
+entry of the allowlist that lets all of its packets pass.` + "\n" + exitCodes,
 		Example: `  banctl list
   banctl list --jail freeswitch --sort packets
   banctl list --json | jq -r '.[].unit'`,
@@ -90,6 +91,9 @@ func banRows(bans []control.Ban) [][]string {
 		origin := b.Origin
 		if b.DryRun {
 			origin += ", dry run: not enforced"
+		}
+		if b.Allowed != "" {
+			origin += ", passes: " + printable(b.Allowed) + " is on the allowlist"
 		}
 		rows = append(rows, []string{b.Unit.String(), b.Jail, local(b.Since), left(b.Until),
 			strconv.Itoa(b.Failures), number(b.Packets), origin})

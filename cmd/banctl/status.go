@@ -58,11 +58,14 @@ The exit status is 0 whenever the daemon answered, whatever it answered.` + "\n"
 			fmt.Fprintln(w)
 			rows = [][]string{{"SOURCE", "STATE", "RECORDS", "LAST RECORD", "JAILS"}}
 			for _, src := range s.Sources {
-				rows = append(rows, []string{src.Name, src.State, number(src.Records), ago(src.LastRecord), strings.Join(src.Jails, ", ")})
+				rows = append(rows, []string{src.Name, reading(src), number(src.Records), ago(src.LastRecord), strings.Join(src.Jails, ", ")})
 			}
 			table(w, rows)
-			if len(s.Findings) > 0 {
+			switch {
+			case weakened(s.Findings):
 				fmt.Fprintln(w, "\nWhat weakens the protection:")
+			case len(s.Findings) > 0:
+				fmt.Fprintln(w, "\nWhat could be better:")
 			}
 			printFindings(w, s.Findings)
 			return nil
@@ -124,6 +127,18 @@ func verdict(s control.Status) (lines []string) {
 		lines = append(lines, "not yet: "+strings.Join(waiting[why], ", ")+" ("+why+")")
 	}
 	return lines
+}
+
+// reading tells the state of a source, and how far it is behind.
+func reading(s control.SourceStatus) string {
+	if s.Lag < 1 {
+		return s.State
+	}
+	state := fmt.Sprintf("%s, %s behind", s.State, span(time.Duration(s.Lag*float64(time.Second))))
+	if s.Unread > 0 {
+		state += fmt.Sprintf(" (%s)", plural(int(s.Unread), "byte", "bytes"))
+	}
+	return state
 }
 
 func number(n uint64) string { return strconv.FormatUint(n, 10) }

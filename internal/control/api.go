@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/netip"
 	"time"
 
@@ -44,6 +45,10 @@ type SourceStatus struct {
 	State      string     `json:"state"` // "opening", "catching up", "following", "missing" or "unreadable"
 	Records    uint64     `json:"records"`
 	LastRecord *time.Time `json:"last_record"` // the time that the last record tells
+	// Unread is how many bytes were not decided on yet, 0 also of the journal, and
+	// Lag for how many seconds the oldest of it has waited.
+	Unread int64   `json:"unread_bytes"`
+	Lag    float64 `json:"lag_seconds"`
 }
 
 // Ban is one ban in force, as `banctl list --json` prints it.
@@ -57,6 +62,8 @@ type Ban struct {
 	Origin   string     `json:"origin"` // "jail", "network" or "manual"
 	// DryRun says that it was decided and is not enforced.
 	DryRun bool `json:"dry_run,omitempty"`
+	// Allowed is the entry of the allowlist that lets all of its packets pass.
+	Allowed string `json:"allowed,omitempty"`
 	// Reason is what was said when it was banned by hand; only an Explanation
 	// tells it.
 	Reason string `json:"reason,omitempty"`
@@ -245,6 +252,8 @@ type Backend interface {
 	Allow(ctx context.Context, r AllowRequest) (AllowChanged, error)
 	Disallow(ctx context.Context, r DisallowRequest) (AllowChanged, error)
 	Reload(ctx context.Context) (Reloaded, error)
+	// Metrics answers a scrape of Prometheus.
+	Metrics(w http.ResponseWriter, r *http.Request)
 	// Watch calls begun, and see with what happens from then on, until ctx ends
 	// or one of them returns an error, and returns that.
 	Watch(ctx context.Context, begun func() error, see func(Event) error) error

@@ -15,10 +15,16 @@ import (
 	"strconv"
 	"syscall"
 	"time"
+
+	"golang.org/x/net/netutil"
 )
 
 // maxRequest is how many bytes of a request's body are read.
 const maxRequest = 1 << 20
+
+// maxConnections is how many may be open at once. Others wait for their turn, which
+// comes soon: a connection without a request is closed after two seconds.
+const maxConnections = 256
 
 // Group is the group that may use the socket, where it exists.
 const Group = "band"
@@ -78,13 +84,14 @@ func permit(path string) error {
 func Serve(ctx context.Context, l net.Listener, b Backend, log *slog.Logger) error {
 	server := &http.Server{
 		Handler:           handler(b),
-		ReadHeaderTimeout: 5 * time.Second,
-		ReadTimeout:       10 * time.Second,
-		IdleTimeout:       time.Minute,
+		ReadHeaderTimeout: 2 * time.Second,
+		ReadTimeout:       5 * time.Second,
+		WriteTimeout:      time.Minute, // no Client waits longer
 		MaxHeaderBytes:    16 << 10,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 	}
+	server.SetKeepAlivesEnabled(false) // a connection that waits takes the place of another
 	stopped := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(stopped)
@@ -94,7 +101,7 @@ func Serve(ctx context.Context, l net.Listener, b Backend, log *slog.Logger) err
 			server.Close()
 		}
 	})
-	err := server.Serve(l)
+	err := server.Serve(netutil.LimitListener(l, maxConnections))
 	if !stop() {
 		<-stopped
 	}
@@ -127,6 +134,7 @@ func handler(b Backend) http.Handler {
 		allowed, err := b.Allowlist(r.Context())
 		answer(w, allowed, err)
 	})
+	mux.HandleFunc("GET /metrics", b.Metrics)
 	mux.HandleFunc("POST /v1/ban", order(b.Ban))
 	mux.HandleFunc("POST /v1/unban", order(b.Unban))
 	mux.HandleFunc("POST /v1/allow", order(b.Allow))

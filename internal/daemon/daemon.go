@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -17,6 +19,7 @@ import (
 	"band/internal/control"
 	"band/internal/doctor"
 	"band/internal/local"
+	"band/internal/metrics"
 	"band/internal/pipeline"
 	"band/internal/source"
 	"band/jails"
@@ -24,7 +27,8 @@ import (
 )
 
 const (
-	// lookAround is how often the daemon looks for new files of a glob.
+	// lookAround is how often the daemon looks for new files of a glob, and for what
+	// weakens the protection.
 	lookAround = 2 * time.Second
 	// housekeeping is how often it looks after what no record brings up: own
 	// addresses that changed, findings that expired, counts that are stale.
@@ -66,6 +70,8 @@ type Daemon struct {
 	lookNow  chan struct{} // makes watchSurroundings look
 	reload   sync.Mutex    // one at a time, from reading to putting in force
 	running  running
+	metrics  http.Handler
+	repairs  atomic.Uint64 // of the kernel table
 
 	// preferredRead is closed when the preferred sources have been caught up
 	// with: only then can be told what of the others counts.
@@ -79,6 +85,9 @@ type Daemon struct {
 	sources  []*following
 	gateways []allowlist.Item // of FreeSWITCH
 	settled  bool             // every source has been caught up with
+	scraped  listening
+	watched  map[*following]*watched
+	evicted  uint64 // units that were forgotten so far
 	clock    clock
 }
 
@@ -103,7 +112,7 @@ func New(c Config) (*Daemon, error) {
 	d := &Daemon{
 		Config:   c,
 		log:      c.Log,
-		started:  c.Now(),
+		started:  c.Now().Round(0), // which watchClock moves along with the clock
 		board:    doctor.NewBoard(c.Log, c.Now),
 		asks:     make(chan func()),
 		lookNow:  make(chan struct{}, 1),
@@ -114,6 +123,7 @@ func New(c Config) (*Daemon, error) {
 		surveyed:      make(chan struct{}),
 		clock:         startClock(c.Now()),
 	}
+	d.metrics = metrics.Handler(d.measure, c.Log)
 	d.board.Changed = d.finding
 	for _, p := range config.Problems {
 		d.board.Raise(refused(p))
@@ -134,7 +144,7 @@ func New(c Config) (*Daemon, error) {
 	d.allow = allowlist.New(allowlist.Config{Log: c.Log, Board: d.board, Now: c.Now, Known: p.Resolved()})
 	d.allow.Set(d.allowItems())
 	d.banner = banner.New(banner.Config{
-		Groups: d.groups(), Log: c.Log, Observer: kernelObserver{d.board},
+		Groups: d.groups(), Log: c.Log, Observer: kernelObserver{d.board, &d.repairs},
 	})
 	d.takeAllow()
 	d.banner.Change(d.desired())
@@ -212,6 +222,7 @@ func (d *Daemon) decide(ctx context.Context) error {
 	clean := time.NewTicker(housekeeping)
 	defer clean.Stop()
 	d.settle()
+	d.serveMetrics()
 	// No record is decided on before the gateways and the names of the allowlist are
 	// known, lest a trunk be banned for the sake of a second; but a resolver may hang.
 	var batches <-chan source.Batch
@@ -249,6 +260,7 @@ func (d *Daemon) decide(ctx context.Context) error {
 				return err
 			}
 			d.start(added...)
+			d.watch()
 		case <-clean.C:
 			d.keepHouse()
 		}
@@ -261,8 +273,10 @@ func (d *Daemon) take(b source.Batch) {
 	if s == nil {
 		return // it is not asked for any more; what it read is not lost, its position did not move
 	}
+	s.Live = s.caughtUp && !d.late(s)
 	decision := d.pipeline.Take(s.Source, b.Records, b.Cursor, d.Now())
 	d.carryOut(decision)
+	s.doubtful += uint64(decision.Doubtful)
 	if decision.Doubtful > 0 {
 		d.board.Raise(forged(s.Name, decision.Doubtful))
 	}
@@ -332,8 +346,11 @@ func (d *Daemon) reloadOnHangup(ctx context.Context) error {
 			return nil
 		case <-d.Hangups:
 		}
-		if _, err := d.Reload(ctx); err != nil {
+		switch r, err := d.Reload(ctx); {
+		case err != nil:
 			d.log.Error("the configuration was not reloaded", "error", err)
+		case len(r.Problems) > 0:
+			d.log.Error("the configuration was not reloaded", "problems", r.Problems)
 		}
 	}
 }
@@ -384,26 +401,11 @@ func (d *Daemon) ask(ctx context.Context, f func()) error {
 func (d *Daemon) keepHouse() {
 	d.watchClock()
 	d.board.Expire()
-	if err := d.readLocal(); err != nil {
-		d.log.Error("own addresses cannot be read; those known before stay in use", "error", err)
-	}
+	d.serveMetrics()
+	d.watchAddresses()
 	if d.settled {
 		d.pipeline.Forget(d.Now())
 		d.forgetSources()
-	}
-	for _, name := range d.pipeline.Names() {
-		d.watchPreferred(d.pipeline.Jails[name])
-		d.watchMatches(d.pipeline.Jails[name])
-	}
-	for _, s := range d.sources {
-		d.watchSilence(s)
-	}
-	if _, n := d.pipeline.Units(); n > 0 {
-		d.board.Raise(doctor.Finding{
-			Kind: doctor.UnitsEvicted, Severity: doctor.Warning,
-			Text:   fmt.Sprintf("more hosts fail than can be tracked: %d with the fewest failures were forgotten", n),
-			Remedy: "nothing if this was a flood; attackers with several failures are still banned",
-		})
 	}
 }
 
@@ -428,11 +430,7 @@ func (d *Daemon) openStore() (err error) {
 	units, _ := d.pipeline.Units()
 	d.log.Info("state read", "dir", d.StateDir, "bans", len(d.pipeline.InForce(d.Now())), "units", units)
 	if len(report.Damage) > 0 {
-		d.board.Raise(doctor.Finding{
-			Kind: doctor.StateDamaged, Severity: doctor.Warning, For: 24 * time.Hour,
-			Text:   fmt.Sprintf("a part of the state was lost: %v", report.Damage),
-			Remedy: "look for disk errors; bans that are missing can be added with banctl ban",
-		})
+		d.board.Raise(damaged(report.Damage))
 	}
 	return nil
 }

@@ -57,8 +57,10 @@ func (d *Daemon) Status(ctx context.Context) (control.Status, error) {
 			})
 		}
 		for _, src := range d.sources {
+			behind := src.input.Backlog()
 			s.Sources = append(s.Sources, control.SourceStatus{
 				Name: src.Name, Jails: src.Jails(), State: d.stateOf(src), Records: src.Records, LastRecord: optional(src.Last),
+				Unread: behind.Bytes, Lag: behind.Age.Seconds(),
 			})
 		}
 	})
@@ -114,7 +116,7 @@ func (d *Daemon) packets(ctx context.Context) map[banner.Element]uint64 {
 func (d *Daemon) view(b pipeline.Ban, packets map[banner.Element]uint64) control.Ban {
 	v := control.Ban{
 		Unit: control.Unit{Prefix: b.Unit}, Jail: b.Jail, Since: b.Since, Until: optional(b.Until),
-		Failures: b.Failures, Origin: b.Origin, DryRun: d.dry(b),
+		Failures: b.Failures, Origin: b.Origin, DryRun: d.dry(b), Allowed: d.pipeline.Covering(b.Unit),
 	}
 	if group, ok := d.group(b.Jail); ok {
 		v.Packets = packets[banner.Element{Group: group, Unit: b.Unit}]

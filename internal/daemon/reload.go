@@ -73,6 +73,7 @@ func (d *Daemon) configure(next *jails.Config) error {
 		return fmt.Errorf("reload: %w", err)
 	}
 	d.noteReadable()
+	d.serveMetrics()
 	d.allow.Set(d.allowItems())
 	d.takeAllow()
 	d.banner.Change(d.desired())

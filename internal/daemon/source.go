@@ -22,7 +22,8 @@ type following struct {
 	input     *input
 	key       sourceKey
 	preferred bool
-	caughtUp  bool // with what it held at the start
+	caughtUp  bool   // with what it held at the start
+	doubtful  uint64 // failures that were not counted
 }
 
 // sourceKey tells sources apart: what is read, and in which format.
@@ -57,6 +58,7 @@ type reader interface {
 	Run(ctx context.Context, out chan<- source.Batch) error
 	Ready() <-chan struct{}
 	State() source.State
+	Backlog() source.Backlog
 }
 
 // start runs inputs until they are stopped or the daemon ends.

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"band/internal/allowlist"
 	"band/internal/doctor"
 	"band/internal/freeswitch"
@@ -25,10 +27,12 @@ const lookEvery = 10 * time.Minute
 type surroundings struct {
 	freeswitch *freeswitch.Config // nil where there is none that can be read
 	dir        string             // of freeswitch; "" where there is none
+	named      bool               // dir, by the configuration
 	err        error              // why it cannot be read
 	uncovered  map[string]string  // ports that a jail should cover and does not, by jail; a jail of which it cannot be told is missing
 	rivals     []string
 	rivalsErr  error // why they cannot be told
+	inotify    error // why the kernel would not watch another log
 }
 
 // look makes watchSurroundings look again now.
@@ -63,7 +67,7 @@ func (d *Daemon) watchSurroundings(ctx context.Context) error {
 }
 
 func survey(c *jails.Config) surroundings {
-	s := surroundings{dir: cmp.Or(c.FreeSWITCH, freeswitch.Find(freeswitch.Dirs()))}
+	s := surroundings{dir: cmp.Or(c.FreeSWITCH, freeswitch.Find(freeswitch.Dirs())), named: c.FreeSWITCH != "", inotify: tryInotify()}
 	if s.dir != "" {
 		s.freeswitch, s.err = freeswitch.Read(s.dir)
 	}
@@ -104,11 +108,25 @@ func uncovered(j jails.Jail) ([]string, error) {
 	return ports, nil
 }
 
+// tryInotify reports whether the kernel would tell when another log is written.
+func tryInotify() error {
+	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC)
+	if err != nil {
+		return fmt.Errorf("inotify_init1: %w", err)
+	}
+	defer unix.Close(fd)
+	if _, err := unix.InotifyAddWatch(fd, "/", unix.IN_DELETE_SELF); err != nil {
+		return fmt.Errorf("inotify_add_watch: %w", err)
+	}
+	return nil
+}
+
 // takeSurroundings raises what was found, and lets the gateways of FreeSWITCH be
 // allowed: a trunk must never be banned.
 func (d *Daemon) takeSurroundings(s surroundings) {
 	d.takeFreeSWITCH(s)
 	closeOnce(d.surveyed)
+	d.takeInotify(s.inotify)
 	for _, name := range d.pipeline.Names() {
 		ports, known := s.uncovered[name]
 		if ports == "" {
@@ -136,9 +154,22 @@ func (d *Daemon) takeSurroundings(s surroundings) {
 	})
 }
 
+func (d *Daemon) takeInotify(err error) {
+	if err == nil {
+		d.board.Clear(doctor.InotifyExhausted, "", "")
+		return
+	}
+	d.board.Raise(doctor.Finding{
+		Kind: doctor.InotifyExhausted, Severity: doctor.Note,
+		Text:   "the kernel does not tell when a log is written that is opened now; it is looked at every second instead: " + err.Error(),
+		Remedy: "raise fs.inotify.max_user_instances and fs.inotify.max_user_watches with sysctl, and restart band",
+	})
+}
+
 func (d *Daemon) takeFreeSWITCH(s surroundings) {
+	d.board.ClearAll(doctor.FreeSWITCHUnreadable, func(f doctor.Finding) bool { return f.Source == s.dir })
 	switch {
-	case s.err != nil && !errors.Is(s.err, fs.ErrNotExist):
+	case s.err != nil && (s.named || !errors.Is(s.err, fs.ErrNotExist)):
 		d.board.Raise(doctor.Finding{
 			Kind: doctor.FreeSWITCHUnreadable, Severity: doctor.Warning, Source: s.dir,
 			Text:   "FreeSWITCH's configuration cannot be read: its gateways are not on the allowlist by themselves, and whether it logs failures is not known: " + s.err.Error(),
@@ -146,7 +177,7 @@ func (d *Daemon) takeFreeSWITCH(s surroundings) {
 		})
 		return // what was known before stays
 	case s.freeswitch == nil:
-		d.board.ClearAll(doctor.FreeSWITCHUnreadable, nil)
+		d.board.Clear(doctor.FreeSWITCHUnreadable, "", s.dir)
 		d.board.ClearAll(doctor.FailuresUnlogged, nil)
 		return
 	}
@@ -157,7 +188,7 @@ func (d *Daemon) takeFreeSWITCH(s surroundings) {
 			Remedy: "correct it: FreeSWITCH may refuse it as well",
 		})
 	} else {
-		d.board.ClearAll(doctor.FreeSWITCHUnreadable, nil)
+		d.board.Clear(doctor.FreeSWITCHUnreadable, "", s.dir)
 	}
 	answered := slices.ContainsFunc(s.freeswitch.Bindings, func(b freeswitch.Binding) bool { return b.Configuration })
 	silent := make(map[string]bool)

@@ -58,12 +58,13 @@ const (
 	ClockStepped   Kind = "clock-stepped"   // the clock was set
 
 	// What is kept and enforced.
-	StateDamaged  Kind = "state-damaged"  // a part of the state was lost
-	StateFailing  Kind = "state-failing"  // the state cannot be written
-	StateSlow     Kind = "state-slow"     // the disk takes long
-	KernelFailing Kind = "kernel-failing" // bans do not reach the kernel
-	TableRepaired Kind = "table-repaired" // somebody else changed our table
-	UnitsEvicted  Kind = "units-evicted"  // more hosts fail than can be tracked
+	StateDamaged     Kind = "state-damaged"     // a part of the state was lost
+	StateFailing     Kind = "state-failing"     // the state cannot be written
+	StateSlow        Kind = "state-slow"        // the disk takes long
+	KernelFailing    Kind = "kernel-failing"    // bans do not reach the kernel
+	PacketsUncounted Kind = "packets-uncounted" // the kernel does not count the packets of each ban
+	TableRepaired    Kind = "table-repaired"    // somebody else changed our table
+	UnitsEvicted     Kind = "units-evicted"     // more hosts fail than can be tracked
 
 	// Who is never banned.
 	AllowUnresolved  Kind = "allow-unresolved"  // a host name of the allowlist has no addresses, or not all
@@ -76,4 +77,19 @@ const (
 	FreeSWITCHUnreadable Kind = "freeswitch-unreadable" // its configuration cannot be read
 	PortUncovered        Kind = "port-uncovered"        // a service listens where its jail does not ban
 	RivalRunning         Kind = "rival-running"         // another program bans beside us
+	MetricsFailing       Kind = "metrics-failing"       // metrics are not served over TCP as was asked for
 )
+
+// Kinds returns every kind, in their order above.
+func Kinds() []Kind {
+	return []Kind{
+		ConfigRefused, JailRefused, NoJail, ReloadRefused, DryRun,
+		SourceMissing, SourceUnreadable, SourceNotUnderstood, SourceSilent, SourceLagging, SourceTruncated,
+		PreferredSilent, JailUnmatched, LogForged, LogForgeable, InotifyExhausted,
+		JournalFailing, JournalGap, JournalCut, JournalSuppressed,
+		ClockDisagrees, ClockStepped,
+		StateDamaged, StateFailing, StateSlow, KernelFailing, PacketsUncounted, TableRepaired, UnitsEvicted,
+		AllowUnresolved, AllowFile, ExemptFailing, AddressesUnknown,
+		FailuresUnlogged, FreeSWITCHUnreadable, PortUncovered, RivalRunning, MetricsFailing,
+	}
+}

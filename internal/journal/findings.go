@@ -1,7 +1,9 @@
 package journal
 
 import (
+	"errors"
 	"fmt"
+	"os/exec"
 	"strings"
 	"time"
 
@@ -95,10 +97,14 @@ func (r *reading) found() {
 
 func (r *reading) failing(err error) {
 	r.state.Store(int32(Failing))
+	remedy := "see that " + r.config.Command[0] + " can be run by band and reads the journal (journalctl --verify names damaged files); it is tried again until it works"
+	if errors.Is(err, exec.ErrNotFound) {
+		remedy = "install it (it is a part of systemd), or name log files in the jails in the place of the journal"
+	}
 	r.config.Board.Raise(doctor.Finding{
 		Kind: doctor.JournalFailing, Severity: doctor.Error, Source: Source,
 		Text:   fmt.Sprintf("the journal cannot be read: %v", err),
-		Remedy: "see that " + r.config.Command[0] + " can be run by band and reads the journal (journalctl --verify names damaged files); it is tried again until it works",
+		Remedy: remedy,
 	})
 }
 

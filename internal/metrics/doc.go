@@ -1,0 +1,2 @@
+// Package metrics tells Prometheus what the daemon does.
+package metrics
