@@ -38,13 +38,9 @@ func (d *Daemon) Status(ctx context.Context) (control.Status, error) {
 			Jails: []control.JailStatus{}, Sources: []control.SourceStatus{},
 		}
 		inForce := make(map[string]int)
-		for _, b := range d.inForce() {
-			inForce[b.Jail]++
-			if d.dry(b) {
-				s.DryBans++
-			} else {
-				s.Bans++
-			}
+		for _, b := range d.countBans() {
+			inForce[b.Jail] = b.Enforced + b.DryRun
+			s.Bans, s.DryBans = s.Bans+b.Enforced, s.DryBans+b.DryRun
 		}
 		for _, packets := range drops {
 			s.Dropped += packets
