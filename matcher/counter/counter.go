@@ -2,12 +2,12 @@ package counter
 
 import (
 	"cmp"
-	"container/list"
 	"iter"
-	"math"
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
+	"unique"
 )
 
 // DefaultCapacity is how many units are tracked at once. When there are more,
@@ -16,9 +16,6 @@ import (
 // never take more than three quarters of the room, so that a new one has the
 // time to fail again.
 const DefaultCapacity = 200_000
-
-// evidencePerWindow is how many failures of a window keep their evidence.
-const evidencePerWindow = 5
 
 // Key names what is counted: one unit in one jail.
 type Key struct {
@@ -56,8 +53,8 @@ type Failure[E any] struct {
 	// differ in to add up: of those with the same text only the one that arrived
 	// last is kept.
 	Distinct string
-	// Evidence is kept for the newest few of a window, and the zero E for those
-	// before.
+	// Evidence is kept for the newest few of a window and the newest 10,000 of
+	// all, and the zero E for those before.
 	Evidence E
 }
 
@@ -72,81 +69,77 @@ type Failure[E any] struct {
 // stepped clock) arrived between them.
 type Counter[E any] struct {
 	capacity int
-	units    map[Key]*list.Element // of *unit[E]
-	once     *list.List            // units with one failure, least recently seen first
-	often    *list.List            // units with more
+	jails    []string
+	units    table
+	once     queue // units with one failure
+	often    queue // units with more
+	evidence evidence[E]
 	evicted  uint64
 	scratch  []int64
 }
 
-type unit[E any] struct {
-	key      Key
-	windows  []window[E]
-	failures int  // kept, over all windows
-	often    bool // which list it is in
-}
-
-type window[E any] struct {
-	name     Window
-	failures []failure[E] // in order of arrival
-}
-
-type failure[E any] struct {
-	time     int64 // Unix microseconds
-	distinct string
-	evidence *E // nil where it was dropped
-}
-
 // New returns an empty Counter that tracks at most capacity units.
 func New[E any](capacity int) *Counter[E] {
-	return &Counter[E]{
-		capacity: max(capacity, 1),
-		units:    make(map[Key]*list.Element),
-		once:     list.New(),
-		often:    list.New(),
-	}
+	return &Counter[E]{capacity: max(capacity, 1), units: newTable()}
 }
 
 // Add counts a failure of key and reports whether its window now holds MaxRetry
 // failures within FindTime of each other, f being one of them; last is then the
 // time of the newest of those.
 func (c *Counter[E]) Add(key Key, f Failure[E], th Threshold) (last time.Time, reached bool) {
-	u := c.touch(key, f.Time.Add(-th.FindTime))
-	w := u.window(f.Window)
-	before := len(w.failures)
-	w.makeRoom(max(2*th.MaxRetry-1, 1), f.Distinct)
-	w.failures = append(w.failures, failure[E]{f.Time.UnixMicro(), f.Distinct, &f.Evidence})
-	w.dropOldEvidence()
-	u.failures += len(w.failures) - before
-	if u.failures > 1 && !u.often {
-		c.promote(u)
+	u := c.touch(c.id(key), f.Time.Add(-th.FindTime))
+	added := failure{time: f.Time.UnixMicro(), window: unique.Make(f.Window)}
+	if f.Distinct != "" {
+		added.distinct = unique.Make(f.Distinct)
 	}
-	micros, reached := c.reached(w.failures, th)
+	c.makeRoom(u, added, max(2*th.MaxRetry-1, 1))
+	added.evidence = c.evidence.keep(f.Evidence)
+	u.failures = append(u.failures, added)
+	if len(u.failures) > 1 && !u.often {
+		c.once.remove(u)
+		u.often = true
+		c.often.push(u)
+	}
+	micros, reached := c.reached(u.failures, th)
 	return time.UnixMicro(micros).UTC(), reached
 }
 
-// makeRoom removes what one more failure displaces: the one that it is not
-// distinct from, and the oldest arrivals over the limit.
-func (w *window[E]) makeRoom(limit int, distinct string) {
-	if distinct != "" {
-		w.failures = slices.DeleteFunc(w.failures, func(f failure[E]) bool { return f.distinct == distinct })
-	}
-	if over := len(w.failures) + 1 - limit; over > 0 {
-		w.failures = slices.Delete(w.failures, 0, over)
+// makeRoom removes what one more failure displaces in its window: the one that it
+// is not distinct from, the oldest arrivals over the limit, and the evidence of
+// the older ones.
+func (c *Counter[E]) makeRoom(u *unit, added failure, limit int) {
+	kept := 0 // in the window, the newest first
+	for i := len(u.failures) - 1; i >= 0; i-- {
+		f := &u.failures[i]
+		if f.window != added.window {
+			continue
+		}
+		same := f.distinct == added.distinct && f.distinct != (unique.Handle[string]{})
+		if same || kept+1 >= evidencePerWindow {
+			c.evidence.drop(f.evidence)
+			f.evidence = 0
+		}
+		if same || kept+1 >= limit {
+			u.failures = slices.Delete(u.failures, i, i+1)
+		} else {
+			kept++
+		}
 	}
 }
 
-// reached looks for MaxRetry failures within FindTime that include the newest
-// arrival: any others were already looked at when the last of them arrived.
-func (c *Counter[E]) reached(failures []failure[E], th Threshold) (last int64, ok bool) {
+// reached looks for MaxRetry failures of the window of the newest arrival that
+// lie within FindTime and include it: any others were already looked at when the
+// last of them arrived.
+func (c *Counter[E]) reached(failures []failure, th Threshold) (last int64, ok bool) {
 	if len(failures) < th.MaxRetry {
 		return 0, false
 	}
 	span := th.FindTime.Microseconds()
-	at := failures[len(failures)-1].time
+	newest := failures[len(failures)-1]
+	at := newest.time
 	near := c.scratch[:0]
 	for _, f := range failures {
-		if f.time >= at-span && f.time <= at+span {
+		if f.window == newest.window && f.time >= at-span && f.time <= at+span {
 			near = append(near, f.time)
 		}
 	}
@@ -163,57 +156,57 @@ func (c *Counter[E]) reached(failures []failure[E], th Threshold) (last int64, o
 
 // Clear forgets every failure of key.
 func (c *Counter[E]) Clear(key Key) {
-	if e, ok := c.units[key]; ok {
-		c.remove(e)
+	if u := c.units.get(c.id(key)); u != nil {
+		c.remove(u)
 	}
 }
 
 // Forget drops the units that were not seen to fail at or after the time that
 // stale names for their jail.
 func (c *Counter[E]) Forget(stale func(jail string) time.Time) {
-	for _, l := range []*list.List{c.once, c.often} {
-		for e := l.Front(); e != nil; {
-			u, next := e.Value.(*unit[E]), e.Next()
-			if u.newest().Before(stale(u.key.Jail)) {
-				c.remove(e)
-			}
-			e = next
+	for u := range c.inOrder {
+		if u.newest().Before(stale(c.jails[u.jail])) {
+			c.remove(u)
 		}
 	}
 }
 
-// Failures returns what is kept of key: its failures in order of arrival
-// within each window.
+// Failures returns what is kept of key: its failures in order of arrival.
 func (c *Counter[E]) Failures(key Key) []Failure[E] {
-	e, ok := c.units[key]
-	if !ok {
+	u := c.units.get(c.id(key))
+	if u == nil {
 		return nil
 	}
-	u := e.Value.(*unit[E])
-	all := make([]Failure[E], 0, u.failures)
-	for _, w := range u.windows {
-		for _, f := range w.failures {
-			out := Failure[E]{Window: w.name, Time: time.UnixMicro(f.time).UTC(), Distinct: f.distinct}
-			if f.evidence != nil {
-				out.Evidence = *f.evidence
-			}
-			all = append(all, out)
-		}
+	all := make([]Failure[E], 0, len(u.failures))
+	for _, f := range u.failures {
+		all = append(all, c.told(f))
 	}
 	return all
 }
 
+// told is a failure as it was added.
+func (c *Counter[E]) told(f failure) Failure[E] {
+	out := Failure[E]{Window: f.window.Value(), Time: time.UnixMicro(f.time).UTC()}
+	if f.distinct != (unique.Handle[string]{}) {
+		out.Distinct = f.distinct.Value()
+	}
+	if e := c.evidence.of(f.evidence); e != nil {
+		out.Evidence = *e
+	}
+	return out
+}
+
 // Count returns the number of attempts kept of key: the largest of its windows.
 func (c *Counter[E]) Count(key Key) int {
-	e, ok := c.units[key]
-	if !ok {
+	u := c.units.get(c.id(key))
+	if u == nil {
 		return 0
 	}
-	n := 0
-	for _, w := range e.Value.(*unit[E]).windows {
-		n = max(n, len(w.failures))
+	counts := make(map[unique.Handle[Window]]int)
+	for _, f := range u.failures {
+		counts[f.window]++
 	}
-	return n
+	return slices.Max(slices.Collect(maps.Values(counts)))
 }
 
 // Keys yields every key in the order in which adding their failures to an
@@ -221,97 +214,107 @@ func (c *Counter[E]) Count(key Key) int {
 // The Counter must not be changed meanwhile.
 func (c *Counter[E]) Keys() iter.Seq[Key] {
 	return func(yield func(Key) bool) {
-		for _, l := range []*list.List{c.once, c.often} {
-			for e := l.Front(); e != nil; e = e.Next() {
-				if !yield(e.Value.(*unit[E]).key) {
-					return
-				}
+		for u := range c.inOrder {
+			if !yield(c.key(u.id)) {
+				return
 			}
 		}
 	}
 }
 
+// Kept yields every failure that is kept, in the order of Keys and Failures. They
+// are those of now: it may be read once the Counter has changed, in another
+// goroutine too.
+func (c *Counter[E]) Kept() iter.Seq2[Key, Failure[E]] {
+	type counted struct {
+		id
+		failures int32
+	}
+	total := 0
+	for u := range c.inOrder {
+		total += len(u.failures)
+	}
+	units, failures := make([]counted, 0, c.units.len), make([]failure, 0, total)
+	for u := range c.inOrder {
+		units = append(units, counted{u.id, int32(len(u.failures))})
+		failures = append(failures, u.failures...)
+	}
+	then := Counter[E]{jails: c.jails, evidence: c.evidence.clone()}
+	return func(yield func(Key, Failure[E]) bool) {
+		next := failures
+		for _, u := range units {
+			for _, f := range next[:u.failures] {
+				if !yield(then.key(u.id), then.told(f)) {
+					return
+				}
+			}
+			next = next[u.failures:]
+		}
+	}
+}
+
+// inOrder yields every unit, those to be evicted first. Each may be removed.
+func (c *Counter[E]) inOrder(yield func(*unit) bool) {
+	for _, q := range []*queue{&c.once, &c.often} {
+		for u := q.first; u != nil; {
+			next := u.next
+			if !yield(u) {
+				return
+			}
+			u = next
+		}
+	}
+}
+
 // Len returns the number of units tracked.
-func (c *Counter[E]) Len() int { return len(c.units) }
+func (c *Counter[E]) Len() int { return c.units.len }
 
 // Evicted returns how many units were forgotten because there were too many.
 func (c *Counter[E]) Evicted() uint64 { return c.evicted }
 
-// touch returns the unit of key as the most recently seen of its list, making
+// touch returns the unit of an id as the most recently seen of its queue, making
 // room for it first where it is new; what failed before stale adds up with
 // nothing any more.
-func (c *Counter[E]) touch(key Key, stale time.Time) *unit[E] {
-	if e, ok := c.units[key]; ok {
-		u := e.Value.(*unit[E])
-		c.listOf(u).MoveToBack(e)
-		return u
+func (c *Counter[E]) touch(i id, stale time.Time) *unit {
+	u := c.units.get(i)
+	if u != nil {
+		c.queue(u).remove(u)
+	} else {
+		if c.units.len >= c.capacity {
+			c.remove(c.victim(stale))
+			c.evicted++
+		}
+		u = &unit{id: i}
+		c.units.add(u)
 	}
-	if len(c.units) >= c.capacity {
-		c.remove(c.victim(stale))
-		c.evicted++
-	}
-	u := &unit[E]{key: key}
-	c.units[key] = c.once.PushBack(u)
+	c.queue(u).push(u)
 	return u
 }
 
-func (c *Counter[E]) victim(stale time.Time) *list.Element {
-	once, often := c.once.Front(), c.often.Front()
+func (c *Counter[E]) victim(stale time.Time) *unit {
+	once, often := c.once.first, c.often.first
 	switch {
 	case once == nil:
 		return often
 	case often == nil:
 		return once
-	case often.Value.(*unit[E]).newest().Before(stale), c.often.Len() > c.capacity/4*3:
+	case often.newest().Before(stale), c.often.len > c.capacity/4*3:
 		return often
 	}
 	return once
 }
 
-func (c *Counter[E]) promote(u *unit[E]) {
-	c.remove(c.units[u.key])
-	u.often = true
-	c.units[u.key] = c.often.PushBack(u)
+func (c *Counter[E]) remove(u *unit) {
+	for _, f := range u.failures {
+		c.evidence.drop(f.evidence)
+	}
+	c.units.remove(u)
+	c.queue(u).remove(u)
 }
 
-func (c *Counter[E]) remove(e *list.Element) {
-	u := e.Value.(*unit[E])
-	delete(c.units, u.key)
-	c.listOf(u).Remove(e)
-}
-
-func (c *Counter[E]) listOf(u *unit[E]) *list.List {
+func (c *Counter[E]) queue(u *unit) *queue {
 	if u.often {
-		return c.often
+		return &c.often
 	}
-	return c.once
-}
-
-func (u *unit[E]) window(name Window) *window[E] {
-	for i := range u.windows {
-		if u.windows[i].name == name {
-			return &u.windows[i]
-		}
-	}
-	u.windows = append(u.windows, window[E]{name: name})
-	return &u.windows[len(u.windows)-1]
-}
-
-// newest returns the time of the unit's newest failure.
-func (u *unit[E]) newest() time.Time {
-	newest := int64(math.MinInt64)
-	for _, w := range u.windows {
-		for _, f := range w.failures {
-			newest = max(newest, f.time)
-		}
-	}
-	return time.UnixMicro(newest)
-}
-
-// dropOldEvidence keeps the evidence of the newest arrivals of each window and
-// lets that of older ones go.
-func (w *window[E]) dropOldEvidence() {
-	if old := len(w.failures) - 1 - evidencePerWindow; old >= 0 {
-		w.failures[old].evidence = nil
-	}
+	return &c.once
 }

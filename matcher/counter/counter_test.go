@@ -2,6 +2,8 @@ package counter_test
 
 import (
 	"fmt"
+	"maps"
+	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"testing"
@@ -152,6 +154,58 @@ func TestEvidence(t *testing.T) {
 	want := []string{"", "", "", "", "4", "5", "6", "7", "8"}
 	if !slices.Equal(got, want) {
 		t.Errorf("evidence kept: %q, want %q", got, want)
+	}
+}
+
+// What a flood leaves of the evidence is that of the newest.
+func TestEvidenceInFlood(t *testing.T) {
+	c := counter.New[string](counter.DefaultCapacity)
+	addr, n := netip.MustParseAddr("2001:db8::"), 0
+	var keys []counter.Key
+	for range 25_000 {
+		addr, n = addr.Next(), n+1
+		k := counter.Key{Jail: "freeswitch", Unit: netip.PrefixFrom(addr, 128)}
+		keys = append(keys, k)
+		c.Add(k, counter.Failure[string]{Window: file, Time: start, Evidence: fmt.Sprint(n)}, five)
+	}
+	for i, k := range keys {
+		want := ""
+		if i >= 15_000 {
+			want = fmt.Sprint(i + 1)
+		}
+		if got := c.Failures(k); len(got) != 1 || got[0].Evidence != want {
+			t.Fatalf("of unit %d is kept %v, want one failure with evidence %q", i+1, got, want)
+		}
+	}
+}
+
+// What comes and goes leaves the others alone.
+func TestManyUnits(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	c, want := counter.New[string](counter.DefaultCapacity), make(map[counter.Key]int)
+	for range 100_000 {
+		addr := netip.AddrFrom4([4]byte{198, 18, byte(random.IntN(8)), byte(random.IntN(256))})
+		if random.IntN(2) == 0 {
+			addr = netip.AddrFrom16(addr.As16()) // no other address, but another unit
+		}
+		k := counter.Key{Jail: []string{"freeswitch", "sshd"}[random.IntN(2)], Unit: netip.PrefixFrom(addr, addr.BitLen())}
+		if random.IntN(3) == 0 {
+			c.Clear(k)
+			delete(want, k)
+		} else {
+			c.Add(k, in(file, start), five)
+			want[k] = min(want[k]+1, 9)
+		}
+		if got := c.Count(k); got != want[k] {
+			t.Fatalf("%v has %d failures, want %d", k, got, want[k])
+		}
+	}
+	got := make(map[counter.Key]int)
+	for k := range c.Keys() {
+		got[k] = c.Count(k)
+	}
+	if c.Len() != len(want) || !maps.Equal(got, want) {
+		t.Errorf("%d units, %d of them listed, want %d", c.Len(), len(got), len(want))
 	}
 }
 
@@ -327,6 +381,30 @@ func restore(old *counter.Counter[string], capacity int, th counter.Threshold) *
 		}
 	}
 	return c
+}
+
+// What Kept told at one time makes a counter as that was, whatever happened since.
+func TestKeptIsOfThen(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		th, capacity := thresholds.Draw(t, "threshold"), rapid.IntRange(1, 5).Draw(t, "capacity")
+		before, after := arrivals(t), arrivals(t)
+		c := counter.New[string](capacity)
+		run(c, before, th)
+		then, kept := restore(c, capacity, th), c.Kept()
+		run(c, after, th)
+		got := counter.New[string](capacity)
+		for k, f := range kept {
+			got.Add(k, f, th)
+		}
+		if g, w := slices.Collect(got.Keys()), slices.Collect(then.Keys()); !slices.Equal(g, w) {
+			t.Fatalf("units %v, want %v", g, w)
+		}
+		for k := range then.Keys() {
+			if g, w := got.Failures(k), then.Failures(k); !slices.Equal(g, w) {
+				t.Fatalf("failures of %v: %v, want %v", k, g, w)
+			}
+		}
+	})
 }
 
 // Crashes at any instant, with the counter rebuilt from a snapshot each time
