@@ -62,6 +62,9 @@ type Observer interface {
 	// Failing gets the error when the kernel begins to refuse, once, and nil
 	// when it agrees again.
 	Failing(err error)
+	// Uncounted says, once, that the kernel does not count the packets of each
+	// element, as Linux before 5.7: Packets tells 0.
+	Uncounted()
 }
 
 // Config is what New needs. All of it may be zero.
@@ -124,6 +127,7 @@ type nobody struct{}
 
 func (nobody) Repaired(string) {}
 func (nobody) Failing(error)   {}
+func (nobody) Uncounted()      {}
 
 // Change merges changes into the desired state, in their order. It never
 // blocks on the kernel and never fails; Sync waits for the effect. A ban in a

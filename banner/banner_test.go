@@ -93,6 +93,8 @@ type watcher struct {
 	mu       sync.Mutex
 	repaired []string
 	failing  []error
+
+	uncounted int // how often that was told
 }
 
 func (w *watcher) Repaired(what string) {
@@ -105,6 +107,18 @@ func (w *watcher) Failing(err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.failing = append(w.failing, err)
+}
+
+func (w *watcher) Uncounted() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.uncounted++
+}
+
+func (w *watcher) told() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.uncounted
 }
 
 func (w *watcher) repairs() string {

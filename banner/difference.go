@@ -9,6 +9,7 @@ import (
 // A difference is what makes the kernel's structure equal to a layout.
 type difference struct {
 	found        []string // in words, empty when there is no difference
+	uncounted    bool     // sets count no packets, which nothing can mend
 	deleteTable  bool
 	addTable     bool
 	deleteRules  []rulePlace
@@ -77,10 +78,16 @@ func (d *difference) sets(have ruleset, want layout) {
 	for _, s := range want.sets {
 		wanted[s.name] = true
 		shape, ok := have.sets[s.name]
+		// Before Linux 5.7 the kernel leaves out the counter and says nothing
+		// (NFTA_SET_EXPR is newer). Such a set bans as well as any.
+		uncounted := s.shape
+		uncounted.counter = false
 		switch {
 		case !ok:
 			d.note("set %s missing", s.name)
 			d.addSets = append(d.addSets, s)
+		case shape == uncounted && s.shape.counter:
+			d.uncounted = true
 		case shape != s.shape:
 			d.note("set %s of another kind", s.name)
 			d.deleteTable = true

@@ -105,7 +105,8 @@ func (r *reader) ruleset() (ruleset, error) {
 		have.present = true
 		have.flags = number32(attribute(b, unix.NFTA_TABLE_FLAGS))
 	})
-	if errors.Is(err, unix.ENOENT) {
+	// Linux before 4.16 loads the module of the family when a table is made.
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EAFNOSUPPORT) {
 		return have, nil
 	}
 	if err == nil {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"regexp"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -74,9 +76,24 @@ func TestHundredThousandElements(t *testing.T) {
 		t.Errorf("taking over wrote %d times", after-before)
 	}
 
+	// A set that is emptied just after all was compared need not wait until comparing
+	// again has become cheap by the time that went by.
+	began := time.Now()
+	sameElements(t, b, bans)
+	listing := time.Since(began)
+	for i, set := range []string{"all-ip4", "all-ip6-64", "all-ip4"} {
+		before := strings.Count(watcher.repairs(), "elements missing")
+		shell(t, "nft flush set inet band "+set)
+		eventually(t, 3*time.Second+8*listing, fmt.Sprintf("repair %d", i), func() bool {
+			return strings.Count(watcher.repairs(), "elements missing") > before
+		})
+		await(t, b)
+		sameElements(t, b, bans)
+	}
+
 	// All at once away and back, in one transaction.
 	shell(t, "nft delete table inet band")
-	eventually(t, 10*time.Second, "the repair", func() bool { return watcher.repairs() != "" })
+	eventually(t, 10*time.Second, "the repair", func() bool { return strings.Contains(watcher.repairs(), "table missing") })
 	await(t, b)
 	sameElements(t, b, bans)
 
@@ -85,7 +102,8 @@ func TestHundredThousandElements(t *testing.T) {
 	}
 	tell(t, b, bans...)
 	sameElements(t, b, nil)
-	if got := watcher.repairs(); got != "table missing" {
+	// Where writing them took longer than the tolerance, they were written again.
+	if got := watcher.repairs(); !regexp.MustCompile(`^(\d+ elements missing; ){3}table missing(; \d+ elements with another expiry)?$`).MatchString(got) {
 		t.Errorf("repaired %q", got)
 	}
 	if len(watcher.failures()) > 0 {
@@ -368,8 +386,12 @@ func TestAllowlistModel(t *testing.T) {
 // BenchmarkBan is one ban from the call until the kernel has it.
 func BenchmarkBan(b *testing.B) {
 	privileged(b)
-	for _, n := range []int{0, 100_000} {
-		b.Run(fmt.Sprintf("among %d", n), func(b *testing.B) {
+	counts := []int{0, 1000, 10_000, 100_000, 1_000_000}
+	if testing.Short() {
+		counts = counts[:4]
+	}
+	for _, n := range counts {
+		b.Run(fmt.Sprintf("elements=%d", n), func(b *testing.B) {
 			privileged(b)
 			running, _ := start(b, banner.Config{}, many(n, within(time.Hour))...)
 			i := 0
@@ -383,4 +405,25 @@ func BenchmarkBan(b *testing.B) {
 			}
 		})
 	}
+}
+
+// BenchmarkBatch is a thousand bans at once, and their lifting.
+func BenchmarkBatch(b *testing.B) {
+	privileged(b)
+	running, _ := start(b, banner.Config{})
+	running.Settle()
+	bans := many(1000, within(time.Hour))
+	lifts := slices.Clone(bans)
+	for i := range lifts {
+		lifts[i].Lift = true
+	}
+	for b.Loop() {
+		for _, changes := range [][]banner.Change{bans, lifts} {
+			running.Change(changes)
+			if err := running.Sync(b.Context()); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*2*len(bans)), "ns/element")
 }

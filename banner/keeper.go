@@ -17,10 +17,14 @@ type keeper struct {
 	stale    bool          // others may have changed elements
 	compared time.Time     // when the elements were last compared
 	cost     time.Duration // of that
+	touched  bool          // others committed since the last probe
+	probed   time.Time     // when that was
 	pass     uint64        // number of that
 	rebuild  bool          // keeping parts of the table has failed
 	agreed   bool          // the kernel has agreed: differences are others' work
 	cleaned  bool          // elements that nobody asked for are gone
+
+	uncounted bool // it was told that sets count no packets
 }
 
 // A scope is how closely to look at the kernel.
@@ -69,7 +73,15 @@ func (k *keeper) round() error {
 		k.askew = false
 	}
 	idle := time.Since(k.compared)
-	if !known || o.look == everything || k.stale && idle >= share*k.cost || idle >= anyway {
+	due := !known || o.look == everything || k.stale && idle >= share*k.cost || idle >= anyway
+	if !due && k.touched && time.Since(k.probed) >= poll/2 {
+		var err error
+		if due, err = k.robbed(); err != nil {
+			return err
+		}
+		k.touched, k.probed = false, time.Now()
+	}
+	if due {
 		if err := k.compare(o); err != nil {
 			return err
 		}
@@ -99,7 +111,7 @@ func (k *keeper) listen() error {
 	}
 	if generation != k.kernel.generation {
 		k.kernel.generation = generation
-		k.askew, k.stale = true, true
+		k.askew, k.stale, k.touched = true, true, true
 	}
 	return nil
 }
@@ -123,6 +135,10 @@ func (k *keeper) align(o orders) error {
 	}
 	want, allow := k.wanted(have, o)
 	d := differ(have, want, k.rebuild)
+	if d.uncounted && !k.uncounted {
+		k.uncounted = true
+		k.observer.Uncounted()
+	}
 	k.present = map[slot]bool{}
 	for _, s := range want.sets {
 		if s.ban() {

@@ -127,6 +127,30 @@ func TestForeignChangesInTheMiddleOfOurs(t *testing.T) {
 	}
 }
 
+// A set that does not count, as a kernel before 5.7 makes it, is told of once, and
+// bans as any other.
+func TestUncounted(t *testing.T) {
+	privileged(t)
+	watcher := &watcher{}
+	b, _ := start(t, banner.Config{Observer: watcher, Log: quiet}, ban(banner.All, "198.51.100.1", within(time.Hour)))
+	b.Settle()
+	await(t, b)
+	shell(t, "nft flush chain inet band prerouting; nft delete set inet band all-ip4; nft add set inet band all-ip4 '{ type ipv4_addr; flags timeout; }'")
+	eventually(t, 6*time.Second, "the repair", func() bool {
+		return watcher.told() == 1 && strings.Contains(shell(t, "nft list set inet band all-ip4"), "198.51.100.1 timeout")
+	})
+	shell(t, "nft add table inet other")
+	await(t, b)
+	b.Change([]banner.Change{ban(banner.All, "198.51.100.2", within(time.Hour))})
+	await(t, b)
+	if set := shell(t, "nft list set inet band all-ip4"); !strings.Contains(set, "198.51.100.1 timeout") || !strings.Contains(set, "198.51.100.2 timeout") {
+		t.Errorf("the set holds:\n%s", set)
+	}
+	if n := watcher.told(); n != 1 || strings.Contains(watcher.repairs(), "kind") {
+		t.Errorf("it was told %d times, and repaired: %s", n, watcher.repairs())
+	}
+}
+
 // An owner of the table other than us makes the kernel refuse us with EPERM.
 func TestRefusalEndsNothing(t *testing.T) {
 	privileged(t)

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -25,6 +26,7 @@ type host struct {
 	pid   int
 	enter []string
 	dir   string
+	bin   string            // where the commands are
 	band  string            // text of band.toml
 	jails map[string]string // text of further jail files, by the name of the jail
 	path  string            // where the daemon finds journalctl
@@ -38,7 +40,7 @@ func newHost(t *testing.T) *host {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { end(holder) })
-	h := &host{t: t, pid: holder.Pid, enter: enter, dir: t.TempDir()}
+	h := &host{t: t, pid: holder.Pid, enter: enter, dir: t.TempDir(), bin: binaries}
 	if h.path, err = noJournal(t.TempDir()); err != nil {
 		t.Fatal(err)
 	}
@@ -83,29 +85,52 @@ func (h *host) run(args ...string) []byte {
 
 func (h *host) banctl(args ...string) []byte {
 	h.t.Helper()
-	return h.run(append([]string{filepath.Join(binaries, "banctl"), "--socket", h.dir + "/band.sock"}, args...)...)
+	return h.run(append([]string{filepath.Join(h.bin, "banctl"), "--socket", h.dir + "/band.sock"}, args...)...)
 }
 
-// start starts a daemon that follows the log of the host.
+// start starts a daemon that follows the log of the host, and ends it with the test.
 func (h *host) start() *exec.Cmd {
+	h.t.Helper()
+	h.configure()
+	text := &strings.Builder{}
+	daemon := h.launch(text)
+	h.t.Cleanup(func() {
+		daemon.Process.Kill()
+		daemon.Wait()
+		if h.t.Failed() {
+			h.t.Logf("a daemon's log:\n%.4000s", text)
+		}
+	})
+	return daemon
+}
+
+// configure writes what the daemon reads.
+func (h *host) configure() {
 	h.t.Helper()
 	etc := filepath.Join(h.dir, "etc", "jails.d")
 	if err := os.MkdirAll(etc, 0o755); err != nil {
 		h.t.Fatal(err)
 	}
-	overlay := fmt.Sprintf("[[source]]\nfile = %q\n", h.log())
-	if err := os.WriteFile(filepath.Join(etc, "freeswitch.toml"), []byte(overlay), 0o644); err != nil {
-		h.t.Fatal(err)
+	files := map[string]string{
+		filepath.Join(etc, "freeswitch.toml"):    fmt.Sprintf("[[source]]\nfile = %q\n", h.log()),
+		filepath.Join(h.dir, "etc", "band.toml"): h.band,
 	}
 	for name, text := range h.jails {
-		if err := os.WriteFile(filepath.Join(etc, name+".toml"), []byte(text), 0o644); err != nil {
+		files[filepath.Join(etc, name+".toml")] = text
+	}
+	for path, text := range files {
+		// Whole, since a daemon may just read it.
+		next := filepath.Join(h.dir, "next")
+		if err := errors.Join(os.WriteFile(next, []byte(text), 0o644), os.Rename(next, path)); err != nil {
 			h.t.Fatal(err)
 		}
 	}
-	if err := os.WriteFile(filepath.Join(h.dir, "etc", "band.toml"), []byte(h.band), 0o644); err != nil {
-		h.t.Fatal(err)
-	}
-	args := []string{filepath.Join(binaries, "band"), "--config", h.dir + "/etc", "--state", h.dir + "/lib", "--socket", h.dir + "/band.sock"}
+}
+
+// launch starts a daemon that says what it does to stderr.
+func (h *host) launch(stderr io.Writer) *exec.Cmd {
+	h.t.Helper()
+	args := []string{filepath.Join(h.bin, "band"), "--config", h.dir + "/etc", "--state", h.dir + "/lib", "--socket", h.dir + "/band.sock"}
 	if len(h.files) > 0 {
 		script := ""
 		for path, instead := range h.files {
@@ -115,17 +140,10 @@ func (h *host) start() *exec.Cmd {
 	}
 	daemon := h.command(args...)
 	daemon.Env = append(os.Environ(), "TZ=UTC", "PATH="+h.path+":"+os.Getenv("PATH"))
-	daemon.Stderr = &strings.Builder{}
+	daemon.Stderr = stderr
 	if err := daemon.Start(); err != nil {
 		h.t.Fatal(err)
 	}
-	h.t.Cleanup(func() {
-		daemon.Process.Kill()
-		daemon.Wait()
-		if h.t.Failed() {
-			h.t.Logf("a daemon's log:\n%.4000s", daemon.Stderr)
-		}
-	})
 	return daemon
 }
 
@@ -227,7 +245,13 @@ func (h *host) dial(from, to string) net.Conn {
 // until waits for ok, or fails the test with what describe says.
 func until(t *testing.T, ok func() bool, describe func() string) {
 	t.Helper()
-	for end := time.Now().Add(deadline); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+	within(t, deadline, ok, describe)
+}
+
+// within is until, with as much patience as is said.
+func within(t *testing.T, patience time.Duration, ok func() bool, describe func() string) {
+	t.Helper()
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		if ok() {
 			return
 		}
@@ -237,6 +261,7 @@ func until(t *testing.T, ok func() bool, describe func() string) {
 
 type listed struct {
 	Unit     string    `json:"unit"`
+	Jail     string    `json:"jail"`
 	Since    time.Time `json:"since"`
 	Until    time.Time `json:"until"`
 	Failures int       `json:"failures"`
@@ -244,7 +269,7 @@ type listed struct {
 
 // list returns the bans, and false while no daemon answers.
 func (h *host) list() (bans []listed, ok bool) {
-	c := h.command(filepath.Join(binaries, "banctl"), "--socket", h.dir+"/band.sock", "list", "--json")
+	c := h.command(filepath.Join(h.bin, "banctl"), "--socket", h.dir+"/band.sock", "list", "--json")
 	out, err := c.Output()
 	return bans, err == nil && json.Unmarshal(out, &bans) == nil
 }

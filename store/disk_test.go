@@ -856,6 +856,21 @@ func TestRealDisk(t *testing.T) {
 	mustStop(t, o)
 	expect(t, dir, store.Options{}, upTo(before+5))
 
+	// It is read-only at the first start.
+	dir = filepath.Join(root, "new")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	mount(unix.MS_REMOUNT|unix.MS_RDONLY, "")
+	health = &healths{}
+	o = mustOpen(t, dir, store.Options{OnHealth: health.add})
+	o.add(5)
+	poll(t, sick(health, unix.EROFS))
+	mount(unix.MS_REMOUNT, "size=4m")
+	heal(o, health)
+	mustStop(t, o)
+	expect(t, dir, store.Options{}, upTo(5))
+
 	// It is full at the first start.
 	fill, err := os.Create(filepath.Join(root, "fill"))
 	if err != nil {

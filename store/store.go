@@ -7,7 +7,6 @@ import (
 	"iter"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -26,7 +25,7 @@ var (
 // Options are the settings of a Store; the zero value is ready for use.
 type Options struct {
 	Log *slog.Logger     // nil: none
-	FS  FS               // nil: the real one. The lock is always a real file
+	FS  FS               // nil: the real one, which always has the lock
 	Now func() time.Time // nil: time.Now. For the times in first lines only
 	// OnHealth is told when the disk fails, is slow, and is well again (the
 	// zero Health). Calls do not overlap and must not block: the writer waits.
@@ -130,10 +129,10 @@ func Open(dir string, opt Options, apply func(Batch)) (*Store, Report, error) {
 }
 
 // lockDir makes sure that one daemon writes a directory. The kernel lets go of
-// the lock when the file is closed, also by the death of the process.
+// the lock when the directory is closed, also by the death of the process. It is
+// the directory itself that is locked, since a read-only disk refuses a new file.
 func lockDir(dir string) (*os.File, error) {
-	// Not for writing, which a full or read-only disk would refuse.
-	f, err := os.OpenFile(filepath.Join(dir, "state.lock"), os.O_RDONLY|os.O_CREATE, 0o600)
+	f, err := os.Open(dir)
 	if err != nil {
 		return nil, fmt.Errorf("lock state: %w", err)
 	}
@@ -145,7 +144,7 @@ func lockDir(dir string) (*os.File, error) {
 	if errors.Is(err, unix.EWOULDBLOCK) {
 		return nil, fmt.Errorf("lock state: another band is using %s: stop it, or use another directory", dir)
 	}
-	return nil, fmt.Errorf("lock state: %s: %w", f.Name(), err)
+	return nil, fmt.Errorf("lock state: %s: %w", dir, err)
 }
 
 // Append queues a batch for the log, in order, and returns at once; b and what

@@ -221,7 +221,7 @@ func TestFormat(t *testing.T) {
 	if diff := cmp.Diff(want, string(read(t, dir, "state.log"))); diff != "" {
 		t.Errorf("state.log (-want +got):\n%s", diff)
 	}
-	for name, mode := range map[string]os.FileMode{"": 0o700, "state.log": 0o600, "state.lock": 0o600} {
+	for name, mode := range map[string]os.FileMode{"": 0o700, "state.log": 0o600} {
 		info, err := os.Stat(filepath.Join(dir, name))
 		if err != nil {
 			t.Fatal(err)

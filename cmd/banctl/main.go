@@ -2,17 +2,13 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
-	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -162,31 +158,4 @@ func units(args []string) ([]control.Unit, error) {
 		units = append(units, unit)
 	}
 	return units, nil
-}
-
-// printJSON prints v with everything escaped that could do something to a
-// terminal: what an attacker wrote may be in it.
-func printJSON(w io.Writer, v any) error {
-	var raw bytes.Buffer
-	e := json.NewEncoder(&raw)
-	e.SetEscapeHTML(false)
-	e.SetIndent("", "  ")
-	if err := e.Encode(v); err != nil {
-		return err
-	}
-	_, err := io.WriteString(w, escapeJSON(raw.String()))
-	return err
-}
-
-// escapeJSON escapes what encoding/json leaves as it is and a terminal does not.
-func escapeJSON(text string) string {
-	var safe strings.Builder
-	for _, r := range text {
-		if r != '\n' && unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) {
-			fmt.Fprintf(&safe, `\u%04x`, r)
-		} else {
-			safe.WriteRune(r)
-		}
-	}
-	return safe.String()
 }

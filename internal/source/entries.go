@@ -10,9 +10,11 @@ import (
 )
 
 const (
-	// maxStreams is how many programs may write to the journal's stdout at once
-	// before the record of the one that was silent the longest is given up.
-	maxStreams = 64
+	// maxStreams is how many programs may write to the journal's stdout at once,
+	// and maxUnfinished how many bytes their records may hold together, before the
+	// record of the one that was silent the longest is given up.
+	maxStreams    = 64
+	maxUnfinished = 2 * matcher.MaxRecord
 	// maxKept is how many bytes at each end of an unfinished record outlive a
 	// restart. FreeSWITCH writes the address last.
 	maxKept = 32 << 10
@@ -81,15 +83,25 @@ func (e *Entries) stream(id string) (s *stream, records []matcher.Record) {
 		s = &stream{id: id, framer: matcher.NewFramer(e.format)}
 	}
 	e.streams = append(e.streams, s)
-	if len(e.streams) > maxStreams {
+	for len(e.streams) > maxStreams || len(e.streams) > 1 && e.held() > maxUnfinished {
 		oldest := e.streams[0]
 		e.streams = slices.Delete(e.streams, 0, 1)
-		records = oldest.timed(oldest.framer.Finish(nil), oldest.begun)
-		for i := range records {
-			records[i].Message = nil
+		cut := oldest.timed(oldest.framer.Finish(nil), oldest.begun)
+		for i := range cut {
+			cut[i].Message = nil
 		}
+		records = append(records, cut...)
 	}
 	return s, records
+}
+
+// held returns how many bytes the unfinished records hold.
+func (e *Entries) held() int {
+	n := 0
+	for _, s := range e.streams {
+		n += s.framer.Pending()
+	}
+	return n
 }
 
 // line adds a line and returns the records that it completes: the first of them
