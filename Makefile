@@ -7,7 +7,7 @@ FUZZTIME    ?= 60s
 PREFIX      ?= /usr/local
 export CGO_ENABLED ?= 0
 
-.PHONY: build run demo test lint fuzz bench clean tools install uninstall
+.PHONY: build run demo test lint fuzz bench bench-peers soak clean tools install uninstall
 
 build: ## two static files, bin/band and bin/banctl
 	$(GO) build -trimpath -ldflags "-X band/internal/version.version=$(VERSION)" -o bin/ ./cmd/...
@@ -66,6 +66,13 @@ fuzz: ## each fuzz target for a minute, or FUZZTIME
 
 bench:
 	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+bench-peers: build ## band beside fail2ban: writes docs/performance.md; takes an hour and a quiet machine
+	@for tool in fail2ban-server nft ip gnuplot; do command -v $$tool >/dev/null || exec ./packaging/bench/tools.sh; done
+	as=env; [ "$$(id -u)" = 0 ] || as="sudo env PATH=$$PATH"; $(GO) run -exec "$$as" ./packaging/bench
+
+soak: tools ## ten minutes of all that may befall a server; SEED=n repeats what befell it
+	SOAK=10m SEED=$(SEED) $(GO) test -count=1 -timeout 30m -run '^TestSoak$$' -v ./cmd
 
 tools: ## what the tests need from the system
 	@for tool in nft ip gcc mmdebstrap journalctl; do command -v $$tool >/dev/null || exec ./packaging/test-tools.sh; done
