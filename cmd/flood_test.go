@@ -204,17 +204,18 @@ func TestHugeLine(t *testing.T) {
 			write(failure(now, host) + neighbour(now, "x"))
 		}
 	}
+	invite := strings.TrimSuffix(neighbour(time.Now(), "receiving invite"), "\n")
 	fail(attacker, 1)
-	if long() {
-		line("", 1<<30, "")
+	if long() { // where to begin is looked for in it, too
+		line(invite, 1<<30, " from ip 192.0.2.60")
 		fail(attacker, 1)
 	}
 	daemon := h.start()
 	h.taken(records)
-	line("", 1<<30, "")
+	line("", 1<<30, "") // a record of its own: the one before was taken for complete
 	fail(attacker, 3)
 	for range 5 {
-		line(strings.TrimSuffix(neighbour(time.Now(), "receiving invite"), "\n"), 16<<20, " from ip 192.0.2.60")
+		line(invite, 16<<20, " from ip 192.0.2.60")
 	}
 	fail(other, 4)
 	own, _ := strings.CutSuffix(failure(time.Now(), other), "@pbx] from ip 198.51.100.71\n")
@@ -271,6 +272,10 @@ func TestBusyLog(t *testing.T) {
 	}
 	slices.Sort(want)
 	h.bans(t, strings.Join(want, " "))
+	inKernel := func() int { return bytes.Count(h.run("nft", "list", "table", "inet", "band"), []byte(" expires ")) }
+	until(t, func() bool { return inKernel() == len(want) }, func() string {
+		return fmt.Sprintf("%d are banned in the kernel, want %d", inKernel(), len(want))
+	})
 	bounded(t, daemon.Process)
 }
 

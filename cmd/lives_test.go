@@ -242,11 +242,11 @@ func (h *host) elements() (map[account]bool, bool) {
 // usage is what a daemon uses.
 type usage struct {
 	descriptors, threads, goroutines int
-	memory, heap                     int // KiB
+	memory                           int // KiB, of its own
 }
 
 func (u usage) String() string {
-	return fmt.Sprintf("%d descriptors, %d threads, %d goroutines, %d KiB, a heap of %d KiB", u.descriptors, u.threads, u.goroutines, u.memory, u.heap)
+	return fmt.Sprintf("%d descriptors, %d threads, %d goroutines, %d KiB", u.descriptors, u.threads, u.goroutines, u.memory)
 }
 
 // usage reads what the daemon uses now.
@@ -274,19 +274,10 @@ func (l *lives) usage() (u usage, err error) {
 			return u, err
 		}
 	}
-	// What the collector waits for tells how much was alive when it ran last.
-	metrics := l.scrape("")
-	for name, value := range map[string]*int{"go_goroutines": &u.goroutines, "go_memstats_next_gc_bytes": &u.heap} {
-		_, text, _ := strings.Cut(metrics, "\n"+name+" ")
-		number, _, _ := strings.Cut(text, "\n")
-		n, err := strconv.ParseFloat(number, 64)
-		if err != nil {
-			return u, fmt.Errorf("%s: %w", name, err)
-		}
-		*value = int(n)
-	}
-	u.heap /= 1 << 10
-	return u, nil
+	_, text, _ := strings.Cut(l.scrape(""), "\ngo_goroutines ")
+	number, _, _ := strings.Cut(text, "\n")
+	u.goroutines, err = strconv.Atoi(number)
+	return u, err
 }
 
 // voice keeps the beginning and the end of what a daemon writes to its standard

@@ -615,7 +615,6 @@ func (s *soak) grown() {
 		{"threads", 4, func(u usage) int { return u.threads }},
 		{"goroutines", 10, func(u usage) int { return u.goroutines }},
 		{"KiB of memory", 16 << 10, func(u usage) int { return u.memory }},
-		{"KiB of heap", 16 << 10, func(u usage) int { return u.heap }},
 	} {
 		before, after := median(early, of.of), median(late, of.of)
 		if after > before+before/5+of.slack {

@@ -66,6 +66,7 @@ func launch(ctx context.Context, r *room, p peer) (*daemon, error) {
 	d := &daemon{peer: p, room: r, cmd: exec.CommandContext(ctx, args[0], args[1:]...), ended: make(chan struct{})}
 	d.cmd.Stdout, d.cmd.Stderr = out, out
 	d.cmd.Env = append(os.Environ(), "TZ=UTC")
+	d.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // an interrupt is the bench's to handle
 	d.cmd.Cancel = func() error { return d.cmd.Process.Signal(syscall.SIGTERM) }
 	d.cmd.WaitDelay = patience
 	if err := d.cmd.Start(); err != nil {

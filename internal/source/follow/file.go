@@ -225,7 +225,9 @@ func (f *file) seekZip(off int64) error {
 
 // holds reports whether p is a position in this file's content, and moves there.
 func (f *file) holds(p Position) bool {
-	if f.seek(min(p.Offset, headBytes)) != nil || fingerprint(f.head) != p.Head {
+	// Of many positions most differ here, and it is there already.
+	n := min(p.Offset, headBytes)
+	if f.off != n && f.seek(n) != nil || fingerprint(f.head) != p.Head {
 		return false
 	}
 	return f.seek(p.Offset) == nil && fingerprint(f.tail) == p.Tail

@@ -126,16 +126,19 @@ func (f *Follower) rotatedSince(old, now *file) []*file {
 	if err != nil {
 		return nil
 	}
-	known := slices.Concat(f.files, f.late, []*file{old})
+	known := slices.Concat(f.files, f.late)
+	before := f.taken(known)
+	newest := []*file{old} // those that may still grow
 	if now != nil {
-		known = append(known, now)
+		newest = append(newest, now)
 	}
+	known = append(known, newest...)
 	var files []*file
 	var unreadable map[string]error
 	for others := range f.listings() {
 		closeThem(files)
 		files, unreadable = nil, make(map[string]error)
-		taken := f.taken(known)
+		taken := append(ends(newest, f.Path), before...)
 		last := f.rotatedAt(now)
 		for _, s := range others {
 			if !last.IsZero() && s.ModTime().After(last) {
@@ -150,7 +153,9 @@ func (f *Follower) rotatedSince(old, now *file) []*file {
 				continue
 			}
 			// The fingerprint of few bytes proves nothing: other files begin so, too.
-			wasTaken := func(p Position) bool { return (p.Offset >= tailBytes || p.Inode == g.ino) && g.holds(p) }
+			wasTaken := func(p Position) bool {
+				return (p.Offset >= tailBytes || p.Offset > 0 && p.Inode == g.ino) && g.holds(p)
+			}
 			if slices.ContainsFunc(taken, wasTaken) || g.seek(0) != nil {
 				_ = g.Close()
 				continue
@@ -182,17 +187,23 @@ func (f *Follower) rotatedAt(g *file) time.Time {
 
 // taken returns positions in the files read before and in those open: a copy of such
 // a file, as a compressed one is, holds one of them.
-func (f *Follower) taken(open []*file) (positions []Position) {
+func (f *Follower) taken(open []*file) []Position {
+	positions := ends(open, f.Path)
 	for _, e := range f.done {
 		positions = append(positions, e.Position)
 	}
-	for _, g := range open {
-		positions = append(positions, g.position(f.Path))
-		if end, err := g.end(f.Path); err == nil {
+	return positions
+}
+
+// ends returns how far files were read, and how far they go.
+func ends(files []*file, path string) (positions []Position) {
+	for _, g := range files {
+		positions = append(positions, g.position(path))
+		if end, err := g.end(path); err == nil {
 			positions = append(positions, end)
 		}
 	}
-	return slices.DeleteFunc(positions, func(p Position) bool { return p.Offset == 0 })
+	return positions
 }
 
 func closeThem(files []*file) {
@@ -230,7 +241,7 @@ func (f *Follower) listings() iter.Seq[[]sibling] {
 }
 
 // maxListings bounds how often that is.
-const maxListings = 50
+const maxListings = 10
 
 // inodes returns which files have the names that rotation gives.
 func inodes(files []sibling) map[string]uint64 {
