@@ -67,12 +67,20 @@ func TestHundredThousandElements(t *testing.T) {
 		t.Errorf("nft lists %d elements", count)
 	}
 
-	stop()
-	before := generation(t)
-	b, _ = start(t, config, bans...)
-	b.Settle()
-	await(t, b)
-	if after := generation(t); after != before {
+	// Where writing them took longer than the tolerance, the first to take over
+	// corrects what the times were then; the next has nothing to do.
+	var before, after uint32
+	for range 3 {
+		stop()
+		before = generation(t)
+		b, stop = start(t, config, bans...)
+		b.Settle()
+		await(t, b)
+		if after = generation(t); after == before {
+			break
+		}
+	}
+	if after != before {
 		t.Errorf("taking over wrote %d times", after-before)
 	}
 
@@ -103,7 +111,7 @@ func TestHundredThousandElements(t *testing.T) {
 	tell(t, b, bans...)
 	sameElements(t, b, nil)
 	// Where writing them took longer than the tolerance, they were written again.
-	if got := watcher.repairs(); !regexp.MustCompile(`^(\d+ elements missing; ){3}table missing(; \d+ elements with another expiry)?$`).MatchString(got) {
+	if got := watcher.repairs(); !regexp.MustCompile(`^(\d+ elements missing(, \d+ elements with another expiry)?; ){3}table missing(; \d+ elements with another expiry)*$`).MatchString(got) {
 		t.Errorf("repaired %q", got)
 	}
 	if len(watcher.failures()) > 0 {

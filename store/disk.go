@@ -2,6 +2,7 @@ package store
 
 import (
 	"io"
+	"iter"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -68,7 +69,7 @@ func (d *disk) append(lines []byte) error {
 }
 
 // writeSnapshot writes a snapshot next to the present one.
-func (d *disk) writeSnapshot(batches []Batch, m mark) (size int64, err error) {
+func (d *disk) writeSnapshot(state iter.Seq[Batch], m mark) (size int64, err error) {
 	f, err := d.writeTemp(snapName, func(f io.Writer) error {
 		e := newEncoder()
 		if err := e.line(m); err != nil {
@@ -80,7 +81,7 @@ func (d *disk) writeSnapshot(batches []Batch, m mark) (size int64, err error) {
 			e.buf.Reset()
 			return err
 		}
-		for _, b := range batches {
+		for b := range state {
 			if d.encode(e, b) {
 				m.Lines++
 			}

@@ -194,7 +194,7 @@ func (w *writer) launch(s *snapshot) bool {
 	w.flying = s
 	m := mark{Band: "state", Version: version, Generation: d.generation + 1, Covers: s.covers, Written: stamp(d.now())}
 	go func() {
-		size, err := d.writeSnapshot(s.batches, m)
+		size, err := d.writeSnapshot(s.state, m)
 		w.landed <- landing{size, err}
 	}()
 	if d.broken {

@@ -15,7 +15,7 @@ import (
 )
 
 // maxQueue bounds what waits for the disk, in bytes as Batch.weight has them.
-const maxQueue = 64 << 20
+const maxQueue = 32 << 20
 
 var (
 	errQueueFull = errors.New("the disk does not keep up")
@@ -67,7 +67,7 @@ type item struct {
 }
 
 type snapshot struct {
-	batches  []Batch
+	state    iter.Seq[Batch]
 	appended uint64 // Store.appended at its time
 	gap      bool   // batches before it were lost
 	covers   int64  // as in its mark
@@ -150,7 +150,7 @@ func lockDir(dir string) (*os.File, error) {
 // Append queues a batch for the log, in order, and returns at once; b and what
 // it refers to must not be changed afterwards. Ban, Lift and Allow are synced within
 // 100 ms, as far as the disk can, the rest within a second. When the disk
-// fails or falls behind by 64 MiB, batches are dropped and WantsSnapshot asks
+// fails or falls behind by 32 MiB, batches are dropped and WantsSnapshot asks
 // for what makes up for them.
 func (s *Store) Append(b Batch) {
 	weight := b.weight()
@@ -194,18 +194,17 @@ func (s *Store) Sync(ctx context.Context) error {
 }
 
 // Snapshot replaces the files by the batches of state, which must rebuild all
-// that was appended before. It takes them in (they must not be changed
-// afterwards) and returns; the writer does the rest while Append goes on. The
-// result is seen in Health, and if the log was broken in Sync. The error is
-// that the store is closed.
+// that was appended before. It returns at once; the writer takes the batches, once
+// at most, while Append goes on: they must not change with what is appended. The
+// result is seen in Health, and if the log was broken in Sync. The error is that
+// the store is closed.
 func (s *Store) Snapshot(state iter.Seq[Batch]) error {
-	batches := slices.Collect(state)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if errors.Is(s.lost, errClosed) {
 		return fmt.Errorf("write snapshot: %w", s.lost)
 	}
-	snap := &snapshot{batches: batches, appended: s.appended, gap: s.lost != nil}
+	snap := &snapshot{state: state, appended: s.appended, gap: s.lost != nil}
 	s.lost = nil
 	// An older one that still waits is of no more use.
 	s.queue = slices.DeleteFunc(s.queue, func(i item) bool {

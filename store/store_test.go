@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -93,8 +94,9 @@ func (o *owner) add(n int) {
 func (o *owner) snapshot() error { return o.Snapshot(o.state()) }
 
 func (o *owner) state() iter.Seq[store.Batch] {
+	numbers := slices.Clone(o.numbers)
 	return func(yield func(store.Batch) bool) {
-		for _, n := range o.numbers {
+		for _, n := range numbers {
 			if !yield(batch(n)) {
 				return
 			}

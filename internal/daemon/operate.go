@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gaissmai/bart"
+
 	"band/banner"
 	"band/internal/control"
 	"band/internal/pipeline"
@@ -244,11 +246,12 @@ func (d *Daemon) refuse(r control.BanRequest) error {
 // Unban implements [control.Backend].
 func (d *Daemon) Unban(ctx context.Context, r control.UnbanRequest) (control.Changed, error) {
 	changed := control.Changed{Bans: []control.Ban{}}
-	meant := func(key counter.Key) bool {
-		return (r.Jail == "" || r.Jail == key.Jail) && (r.All || covers(r.Units, key.Unit))
-	}
 	if err := valid(r.Units); err != nil {
 		return changed, err
+	}
+	named := covering(r.Units)
+	meant := func(key counter.Key) bool {
+		return (r.Jail == "" || r.Jail == key.Jail) && (r.All || named(key.Unit))
 	}
 	err := d.ask(ctx, func() {
 		decision, lifted := d.pipeline.Unban(meant, d.Now())
@@ -275,12 +278,19 @@ func valid(units []control.Unit) error {
 	return nil
 }
 
-// covers reports whether a unit covers one of the addresses or lies within one
-// of the prefixes that were named.
-func covers(named []control.Unit, unit netip.Prefix) bool {
-	return slices.ContainsFunc(named, func(n control.Unit) bool {
-		return n.IsSingleIP() && unit.Contains(n.Addr()) || unit.Bits() >= n.Bits() && n.Contains(unit.Addr())
-	})
+// covering returns what reports whether a unit covers one of the addresses or lies
+// within one of the prefixes that were named. There may be many of both.
+func covering(named []control.Unit) func(unit netip.Prefix) bool {
+	var addresses, prefixes bart.Lite
+	for _, n := range named {
+		prefixes.Insert(n.Prefix)
+		if n.IsSingleIP() {
+			addresses.Insert(n.Prefix)
+		}
+	}
+	return func(unit netip.Prefix) bool {
+		return prefixes.LookupPrefix(unit) || addresses.OverlapsPrefix(unit)
+	}
 }
 
 // wait returns when everything decided so far is in the kernel and on the

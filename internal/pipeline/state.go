@@ -257,15 +257,17 @@ func (s *state) drop(key counter.Key, gone func(*Ban) bool) {
 	}
 }
 
-// dump yields batches that make an equal state when applied to an empty one.
-// They share nothing that changes later.
+// dump returns what yields batches that make an equal state when applied to an
+// empty one. They tell the state of now, and may be taken when that has changed, by
+// another goroutine.
 func (s *state) dump() iter.Seq[store.Batch] {
+	cursors, events := maps.Clone(s.cursors), s.events()
 	return func(yield func(store.Batch) bool) {
-		if !yield(store.Batch{Cursors: maps.Clone(s.cursors)}) {
+		if !yield(store.Batch{Cursors: cursors}) {
 			return
 		}
 		var out store.Batch
-		for e := range s.events() {
+		for e := range events {
 			out.Events = append(out.Events, e)
 			if len(out.Events) == dumpBatchSize {
 				if !yield(out) {
@@ -280,39 +282,42 @@ func (s *state) dump() iter.Seq[store.Batch] {
 	}
 }
 
+// events returns what yields the events of dump.
 func (s *state) events() iter.Seq[store.Event] {
+	allowed, resolved, failures := maps.Clone(s.allowed), maps.Clone(s.resolved), s.counter.Kept()
+	var bans []Ban
+	for _, of := range s.bans {
+		for _, b := range of {
+			bans = append(bans, *b)
+		}
+	}
 	return func(yield func(store.Event) bool) {
-		for _, a := range s.allowed {
+		for _, a := range allowed {
 			if !yield(store.Event{Allow: &a}) {
 				return
 			}
 		}
-		for name, addrs := range s.resolved {
+		for name, addrs := range resolved {
 			if !yield(store.Event{Resolved: &store.Resolved{Name: name, Addrs: addrs}}) {
 				return
 			}
 		}
-		for key, bans := range s.bans {
-			for _, b := range bans {
-				copied := b.Ban
-				if !yield(store.Event{Ban: &copied}) {
-					return
-				}
-				if !b.Lifted.IsZero() && !yield(store.Event{Lift: &store.Lift{Jail: key.Jail, Unit: key.Unit, At: b.Lifted}}) {
-					return
-				}
+		for _, b := range bans {
+			if !yield(store.Event{Ban: &b.Ban}) {
+				return
+			}
+			if !b.Lifted.IsZero() && !yield(store.Event{Lift: &store.Lift{Jail: b.Jail, Unit: b.Unit, At: b.Lifted}}) {
+				return
 			}
 		}
-		for key := range s.counter.Keys() {
-			for _, f := range s.counter.Failures(key) {
-				failure := store.Failure{Jail: key.Jail, Unit: key.Unit, Kind: f.Window.Kind, Via: f.Window.Via, Time: f.Time, User: f.Distinct}
-				if f.Evidence != nil {
-					failure = *f.Evidence
-					failure.Time = f.Time
-				}
-				if !yield(store.Event{Failure: &failure}) {
-					return
-				}
+		for key, f := range failures {
+			failure := store.Failure{Jail: key.Jail, Unit: key.Unit, Kind: f.Window.Kind, Via: f.Window.Via, Time: f.Time, User: f.Distinct}
+			if f.Evidence != nil {
+				failure = *f.Evidence
+				failure.Time = f.Time
+			}
+			if !yield(store.Event{Failure: &failure}) {
+				return
 			}
 		}
 	}

@@ -102,14 +102,14 @@ func (f *Follower) succeed(now *file) []*file {
 }
 
 // copyOf opens the copy that was made of cur before it was truncated at p, if it
-// holds more than was read. Something else may have been written between the
+// may hold more than was read. Something else may have been written between the
 // copy and the truncation: that is gone.
 func (f *Follower) copyOf(cur *file, p Position) *file {
 	if p.Offset < tailBytes {
 		return nil
 	}
 	old := f.openFirst(p, func(s sibling) bool {
-		return s.near && !cur.is(s) && s.Size() > p.Offset && !strings.HasSuffix(s.path, ".gz")
+		return s.near && !cur.is(s) && (s.Size() > p.Offset || strings.HasSuffix(s.path, ".gz"))
 	})
 	if old != nil {
 		old.continues = true
