@@ -48,7 +48,7 @@ demo: build tools ## an attack and its end, in network namespaces of its own
 # The tests in cmd build and run the commands, which Go's cache of test results
 # does not know: hence -count=1.
 test: tools lint ## everything that CI runs
-	CGO_ENABLED=1 $(GO) test -race -count=1 -timeout 10m $(GOTEST_FLAGS) ./...
+	CGO_ENABLED=1 $(GO) test -race -count=1 -timeout 14m $(GOTEST_FLAGS) ./...
 	CGO_ENABLED=1 $(GO) test -race -count=1 -timeout 5m $(GOTEST_FLAGS) -tags sdjournal ./internal/journal
 
 lint:
