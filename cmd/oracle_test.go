@@ -19,6 +19,8 @@ type oracle struct {
 	windows map[account]map[window][]time.Time
 	bans    map[account]sentence
 	allowed map[netip.Addr]bool
+	// all are the failures of everybody, for who asks why something differs.
+	all map[account][]string
 }
 
 // rule is what a jail tolerates.
@@ -52,6 +54,7 @@ func newOracle(rules map[string]rule) *oracle {
 	return &oracle{
 		rules: rules, windows: make(map[account]map[window][]time.Time),
 		bans: make(map[account]sentence), allowed: make(map[netip.Addr]bool),
+		all: make(map[account][]string),
 	}
 }
 
@@ -71,6 +74,7 @@ func (o *oracle) fail(jail string, host netip.Addr, via string, at time.Time, ki
 		return
 	}
 	r, who := o.rules[jail], account{jail, unitOf(host)}
+	o.all[who] = append(o.all[who], fmt.Sprintf("%s %s", via, clock(at)))
 	for _, kind := range kinds {
 		if ban, ok := o.bans[who]; ok && at.Before(ban.until) {
 			return
@@ -172,6 +176,13 @@ func (o *oracle) differences(t told) string {
 	}
 	for who, n := range t.counts {
 		got[who.String()+" counts"] = fmt.Sprint(n)
+	}
+	for who, failures := range o.all {
+		for _, name := range []string{who.String(), who.String() + " counts"} {
+			if want[name] != got[name] {
+				want[name] += fmt.Sprintf(" of %v", failures)
+			}
+		}
 	}
 	return differing(want, got)
 }

@@ -157,7 +157,7 @@ func (d *Daemon) follow(j *pipeline.Jail, key sourceKey, of jails.Source, later 
 	}
 	s.preferred = of.Preferred
 	config := source.FileConfig{
-		Path: key.path, Name: s.Name, Format: format, Cursor: s.Cursor(), Since: d.since(key), New: later,
+		Path: key.path, Name: s.Name, Format: format, Cursor: s.Cursor(), Since: d.since(s, later), New: later,
 		Optional: of.Preferred || of.Optional, Log: d.log, Board: d.board,
 	}
 	if !of.Preferred {
@@ -206,7 +206,7 @@ func (d *Daemon) findJournal() (*input, error) {
 				if err != nil {
 					return nil, err
 				}
-				stream, err := source.NewJournalStream(f.Name, match, format, f.Cursor(), d.since(key))
+				stream, err := source.NewJournalStream(f.Name, match, format, f.Cursor(), d.since(f, false))
 				if err != nil {
 					return nil, fmt.Errorf("jail %s: source %s: %w", j.Name, s, err)
 				}
@@ -240,18 +240,37 @@ func (d *Daemon) noteReadable() {
 	}
 }
 
-// since returns from when on a source is read that never was: as far back as
+// since returns from when on a source is read of which nothing was: as far back as
 // failures add up. But what a jail has counted already it may have read there,
-// under another name or in another format: for such a jail it begins now.
-func (d *Daemon) since(key sourceKey) time.Time {
+// under another name or in another format: unless it is a new log, a source begins
+// now for such a jail. Once decided, that holds until it is read.
+func (d *Daemon) since(s *following, later bool) time.Time {
+	now := d.Now()
+	begins := now.Add(-d.longest())
+	switch {
+	case s.Cursor() != nil:
+	case s.Begins.IsZero():
+		if !later && d.counted(s.key) {
+			begins = now
+		}
+		d.store.Append(d.pipeline.Begin(s.Source, begins).Batch)
+	case s.Begins.After(begins):
+		begins = s.Begins
+	}
+	return begins
+}
+
+// counted reports whether a jail that reads a source counted failures that may
+// still add up.
+func (d *Daemon) counted(key sourceKey) bool {
 	for _, j := range d.pipeline.Jails {
 		for _, s := range j.Sources {
 			if reads(s, key) && j.Format == key.format && d.pipeline.Counted(j.Name) {
-				return d.Now()
+				return true
 			}
 		}
 	}
-	return d.Now().Add(-d.longest())
+	return false
 }
 
 // longest returns the longest findtime: what a first start reads of a log, which

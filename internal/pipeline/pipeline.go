@@ -177,7 +177,7 @@ func (p *Pipeline) TakeMatched(s *Source, records []matcher.Record, found []Foun
 		s.learn()
 	}
 	if cursor != nil {
-		s.at = cursor
+		s.at, s.Begins = cursor, time.Time{}
 		d.Batch.Cursors = map[string]json.RawMessage{s.Name: s.position()}
 		p.state.cursors[s.Name] = d.Batch.Cursors[s.Name]
 	}

@@ -18,6 +18,10 @@ type Source struct {
 	Last    time.Time // of the last record that told its time
 	Untold  uint64    // records after it, which did not
 
+	// Begins is when the oldest record is of that is read where none was yet; zero
+	// until Begin says it.
+	Begins time.Time
+
 	// Readable says that the source is known to be read, so that its silence means
 	// that nothing happened. Of a file that cannot be known: nobody may write it.
 	Readable bool
@@ -55,7 +59,8 @@ type watching struct {
 // position is what is known of a source: how far it was read, and what the
 // records there have to do with those that follow.
 type position struct {
-	At     json.RawMessage `json:"at"`
+	At     json.RawMessage `json:"at,omitempty"`
+	Begins time.Time       `json:"begins,omitzero"` // where At is empty
 	Last   time.Time       `json:"last,omitzero"`
 	Offset string          `json:"offset,omitempty"`
 	Canary canary          `json:"canary,omitzero"`
@@ -75,7 +80,7 @@ func (p *Pipeline) NewSource(name, via string, format matcher.Format, location *
 		if err := json.Unmarshal(raw, &was); err != nil {
 			return nil, fmt.Errorf("read the position of %s: %w", name, err)
 		}
-		s.at, s.Last, s.canary, s.sessions = was.At, was.Last, was.Canary, was.Sessions
+		s.at, s.Begins, s.Last, s.canary, s.sessions = was.At, was.Begins, was.Last, was.Canary, was.Sessions
 		if was.Offset != "" {
 			offset, err := time.ParseDuration(was.Offset)
 			if err != nil {
@@ -83,9 +88,20 @@ func (p *Pipeline) NewSource(name, via string, format matcher.Format, location *
 			}
 			s.shift(offset)
 		}
-		s.resume(location)
+		if !s.Last.IsZero() {
+			s.resume(location)
+		}
 	}
 	return s, nil
+}
+
+// Begin notes when the oldest record is of that is read of a new source. A daemon
+// that ends before it reads any knows by that where to begin the next time: other
+// sources of the same jails may have been read meanwhile.
+func (p *Pipeline) Begin(s *Source, at time.Time) Decision {
+	s.Begins = at
+	p.state.cursors[s.Name] = s.position()
+	return Decision{Batch: store.Batch{Cursors: map[string]json.RawMessage{s.Name: p.state.cursors[s.Name]}}}
 }
 
 // resume tells the clock the last record: in an hour that is repeated, what is
@@ -187,7 +203,7 @@ func (p *Pipeline) LastOf(name string) time.Time {
 }
 
 func (s *Source) position() json.RawMessage {
-	p := position{At: s.at, Last: s.Last, Canary: s.canary, Sessions: s.sessions}
+	p := position{At: s.at, Begins: s.Begins, Last: s.Last, Canary: s.canary, Sessions: s.sessions}
 	if s.Offset != 0 {
 		p.Offset = s.Offset.String()
 	}

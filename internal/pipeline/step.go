@@ -27,7 +27,7 @@ func (p *Pipeline) Step(from, at, to time.Time, sources []*Source) Decision {
 	}
 	for _, s := range sources {
 		s.step(step)
-		if s.at != nil {
+		if s.at != nil || !s.Begins.IsZero() {
 			d.Batch.Cursors[s.Name] = s.position()
 			p.state.cursors[s.Name] = d.Batch.Cursors[s.Name]
 		}
@@ -55,7 +55,7 @@ func (s *state) step(step store.Step) {
 func (s *Source) step(step store.Step) {
 	s.drift += step.To.Sub(step.At)
 	s.sessions = nil
-	move(step, &s.Last)
+	move(step, &s.Last, &s.Begins)
 	move(step, &s.canary.Prev.Taken)
 	for i := range s.canary.Held {
 		move(step, &s.canary.Held[i].Prev.Taken)
