@@ -76,6 +76,7 @@ func (s *nameServer) answer(packet []byte) []byte {
 // nobody answers, nothing else waits, and what was known stays, over a restart
 // too.
 func TestAllowedName(t *testing.T) {
+	t.Parallel()
 	h := newHost(t)
 	dns := h.nameServer("127.0.0.53:53")
 	resolv := filepath.Join(t.TempDir(), "resolv.conf")

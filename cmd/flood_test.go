@@ -172,6 +172,7 @@ func TestFlood(t *testing.T) {
 // A line of a gigabyte hides neither its own failure nor the next, and names no
 // victim, whatever a caller wrote into it.
 func TestHugeLine(t *testing.T) {
+	t.Parallel()
 	h := newHost(t)
 	h.bin = shipped(t)
 	attacker, other := netip.MustParseAddr("198.51.100.70"), netip.MustParseAddr("198.51.100.71")
@@ -311,6 +312,7 @@ func TestFarBehind(t *testing.T) {
 // does of a single write, are taken when they are whole, however long it takes.
 // Callers know that, and let a header's fold or a forged start stand just there.
 func TestHalfWrittenRecords(t *testing.T) {
+	t.Parallel()
 	h := newHost(t)
 	log, err := os.Create(h.log())
 	if err != nil {

@@ -35,6 +35,7 @@ func group(jail string) string {
 // otherwise, what banctl was told is done, and no packet of a banned source arrives
 // at any time. KILLS and SEED set how many and which.
 func TestKill(t *testing.T) {
+	t.Parallel()
 	kills, seed := int(setting(t, "KILLS", 200)), setting(t, "SEED", 20261121)
 	const perKill = 25 // failures
 	random := rand.New(rand.NewPCG(seed, 0))

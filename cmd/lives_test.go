@@ -45,8 +45,6 @@ const patience = 2 * time.Minute
 const shown = 3
 
 func newLives(h *host) *lives {
-	// A race ends the daemon, and commands do not wait a second before they end.
-	h.t.Setenv("GORACE", "halt_on_error=1 atexit_sleep_ms=0")
 	l := &lives{host: h, client: control.NewClient(h.dir + "/band.sock")}
 	h.t.Cleanup(func() {
 		l.kill()

@@ -24,6 +24,10 @@ import (
 // where all is well.
 const deadline = 20 * time.Second
 
+// raceOptions let a data race end the daemon, and spare each command the second
+// that it otherwise waits for races before it ends.
+const raceOptions = "halt_on_error=1 atexit_sleep_ms=0"
+
 // binaries is the directory of the built commands.
 var binaries string
 
@@ -51,6 +55,9 @@ func buildAndRun(m *testing.M) (int, error) {
 	}
 	defer os.RemoveAll(dir)
 	binaries = dir
+	if err := os.Setenv("GORACE", raceOptions); err != nil {
+		return 1, err
+	}
 	build := exec.Command("go", "build", "-o", dir)
 	if raceDetector() {
 		build.Args = append(build.Args, "-race")
@@ -137,6 +144,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("PATH", bin+":"+env.Getenv("PATH"))
 			env.Setenv("RECORDINGS", recordings)
 			env.Setenv("TZ", "UTC")
+			env.Setenv("GORACE", raceOptions)
 			env.Setenv("SSH_CONNECTION", "100.64.0.9 4711 203.0.113.10 22")
 			return nil
 		},

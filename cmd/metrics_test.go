@@ -206,6 +206,7 @@ func (h *host) doctor() (kinds []string) {
 // A reload moves the metrics to another address, and an address that is taken is a
 // finding and tried again, while everything else goes on.
 func TestMetricsAddress(t *testing.T) {
+	t.Parallel()
 	h := newHost(t)
 	daemon := h.start()
 	until(t, func() bool { return h.scrape("") != "" }, func() string { return "the daemon does not answer" })
@@ -276,6 +277,7 @@ func TestMetricsAddress(t *testing.T) {
 
 // A log that waits to be read is told, in bytes and in time, until it was read.
 func TestLag(t *testing.T) {
+	t.Parallel()
 	h := newHost(t)
 	// The journal, which is to be read first, cannot be opened until the test says so.
 	journalctl, err := os.ReadFile(filepath.Join(h.path, "journalctl"))

@@ -11,6 +11,7 @@ import (
 // Bans that overlap are independent: the packets of a host are dropped as long as
 // one of them holds, whichever came first and whichever ends first.
 func TestOverlappingBans(t *testing.T) {
+	t.Parallel()
 	server, outside := newHost(t), newHost(t)
 	cable(server, outside)
 	outside.run("ip", "address", "add", "198.51.100.71/24", "dev", "eth0")

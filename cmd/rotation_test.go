@@ -70,6 +70,7 @@ func (r *rotating) failures(n int, began time.Time) {
 // Through 49 rotations at 10,000 failures a second the daemon counts each failure
 // once: who failed five times is banned, and who failed four times is not.
 func TestRotation(t *testing.T) {
+	t.Parallel()
 	for _, style := range []struct {
 		name      string
 		symlink   bool

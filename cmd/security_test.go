@@ -123,6 +123,7 @@ func TestMalformedRequests(t *testing.T) {
 // keeps neither the daemon from deciding nor others from it, and leaves nothing
 // behind.
 func TestHostileClients(t *testing.T) {
+	t.Parallel()
 	h := newHost(t)
 	h.bin = shipped(t)
 	h.append(func(*bufio.Writer) {})
@@ -429,6 +430,7 @@ func TestNothingPrintedUnescaped(t *testing.T) {
 // The daemon protects with the capabilities of its unit alone: it reads logs and a
 // journal that others own, bans, and is started again.
 func TestTwoCapabilities(t *testing.T) {
+	t.Parallel()
 	unit, err := os.ReadFile("../packaging/band.service")
 	if err != nil {
 		t.Fatal(err)

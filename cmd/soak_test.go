@@ -166,6 +166,7 @@ var acts = []act{
 // SOAK sets how long it lasts, SEED what happens; how that falls together in time is
 // the machine's.
 func TestSoak(t *testing.T) {
+	t.Parallel()
 	lasting, seed := shortSoak, setting(t, "SEED", rand.Uint64N(1e9))
 	if text := os.Getenv("SOAK"); text != "" {
 		var err error
