@@ -69,7 +69,7 @@ const (
 	// waitMissing is how often a journal is looked for that is not there.
 	waitMissing = 2 * time.Second
 	// minDelay and maxDelay bound the time until a child that ended is started
-	// again; it doubles each time that nothing was read meanwhile.
+	// again; it doubles until one works.
 	minDelay = 100 * time.Millisecond
 	maxDelay = 10 * time.Second
 	// patience is how many children may fail in a row before that is a finding.

@@ -34,7 +34,8 @@ type reading struct {
 	newest   Cursor // the last entry when the journal was opened; read up to there
 
 	child    *child
-	failures int // children that ended in a row without an entry
+	started  time.Time // when it was
+	failures int       // children that ended in a row before they had shown that they work
 	opened   chan opened
 	retry    *time.Timer // when to start the next child
 
@@ -123,9 +124,6 @@ func (r *reading) run(out chan<- Batch) {
 
 // take takes what the child read.
 func (r *reading) take(it item) {
-	if !r.heard {
-		r.working()
-	}
 	r.heard, r.suspected = true, ""
 	r.at, r.again, r.begun = it.at, false, it.begun
 	if it.whole {
@@ -194,7 +192,7 @@ func (r *reading) start(o opened) {
 	if r.again {
 		drop = ""
 	}
-	r.child = r.startChild(o.args, drop)
+	r.child, r.started = r.startChild(o.args, drop), time.Now()
 	r.heard, r.suspected = false, ""
 	r.silence.Reset(r.hurry)
 }
@@ -228,7 +226,9 @@ func (r *reading) failed(err error) {
 	r.retry.Reset(delay)
 }
 
-// working says that the child does what it should.
+// working says that the child does what it should: it is at the end of the journal,
+// or lives for a while. That it reads something shows nothing, since the next entry
+// may end it.
 func (r *reading) working() {
 	r.failures = 0
 	r.recovered()
@@ -242,6 +242,9 @@ func (r *reading) listen() {
 	if !r.heard && r.child != nil && !r.checking && r.size == 0 {
 		r.checking = true
 		r.tasks.Go(func() { r.checked <- r.compare() })
+	}
+	if r.heard && r.child != nil && time.Since(r.started) >= r.deaf {
+		r.working()
 	}
 	r.heard = false
 }

@@ -321,6 +321,29 @@ func TestFailing(t *testing.T) {
 	}
 }
 
+// A reader that ends again and again is a finding, though each reads something.
+func TestEndsAgainAndAgain(t *testing.T) {
+	t.Parallel()
+	d := journaltest.Start(t)
+	c := config(t, d, numbers)
+	dir := t.TempDir()
+	// It ends behind the third entry; each ends with an empty line.
+	text := fmt.Sprintf("#!/bin/sh\ncd %s\nreader='%s'\ncase \"$*\" in *--follow*) [ ! -e fixed ];; *) false; esac || exec $reader \"$@\"\n", dir, strings.Join(c.Command, " ")) +
+		"mkfifo $$\n$reader \"$@\" >$$ &\nawk '{ print } /^$/ && ++n == 3 { exit }' $$\nkill $!\nexit 1\n"
+	c.Command = []string{filepath.Join(dir, "reader")}
+	if err := os.WriteFile(c.Command[0], []byte(text), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	number(d, 0, 100)
+	f := follow(t, c)
+	f.until("a finding", func() bool { return len(f.entries) > 0 && f.found(doctor.JournalFailing) })
+	if err := os.WriteFile(filepath.Join(dir, "fixed"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	f.count(100)
+	f.until("no finding", func() bool { return len(f.board.Findings()) == 0 })
+}
+
 // A receiver that is busy slows the reader, which holds no more than a batch.
 func TestBackPressure(t *testing.T) {
 	t.Parallel()
