@@ -238,6 +238,7 @@ func (f *Follower) next(cur *file) ([]byte, error) {
 	if err := cur.rewind(); err != nil {
 		return nil, err
 	}
+	f.finish(ended{p, st.mtime}) // a copy of it may look like an unread generation
 	f.caughtUp, f.following = false, false
 	if old := f.copyOf(cur, p); old != nil {
 		f.adopt(old)
@@ -304,10 +305,19 @@ func (f *Follower) deliver(ctx context.Context, cur *file, data []byte) {
 	}
 }
 
-// ended is a file that was read to its end.
+// ended is how far was read what gets no more: a file, or what was in it before it
+// was truncated.
 type ended struct {
 	Position
 	mtime time.Time
+}
+
+// finish takes note of what was read.
+func (f *Follower) finish(e ended) {
+	f.done = append(f.done, e)
+	if len(f.done) > maxDone {
+		f.done = f.done[1:]
+	}
 }
 
 // notOlder returns the ends of the files read before that are not older than a
@@ -398,10 +408,7 @@ func (f *Follower) turn(cur *file) bool {
 	if st, err := cur.stamp(); err == nil {
 		e.mtime = st.mtime
 	}
-	f.done = append(f.done, e)
-	if len(f.done) > maxDone {
-		f.done = f.done[1:]
-	}
+	f.finish(e)
 	cur.until = time.Now().Add(grace)
 	f.late = append(f.late, cur)
 	return true

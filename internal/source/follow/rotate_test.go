@@ -512,6 +512,32 @@ func TestCopyOfTheTruncated(t *testing.T) {
 	}
 }
 
+// A copy of what was read before it was truncated is not taken for a generation
+// that came and went unseen, though it was written in the same tick.
+func TestCopyIsNoGeneration(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "log")
+	before, after := numbered(0, 100), numbered(100, 200)
+	write(t, path, before)
+	r := start(t, follow.Config{Path: path})
+	r.untilText(before)
+	copyFile(t, path, path+".20261121")
+	must(t, os.Truncate(path, 0))
+	fi, err := os.Stat(path)
+	must(t, err)
+	must(t, os.Chtimes(path+".20261121", fi.ModTime(), fi.ModTime()))
+	r.untilEvent("truncated", 1)
+	must(t, os.Rename(path, path+".1"))
+	write(t, path, after)
+	r.untilText(before + after)
+	r.nothing()
+
+	// The same after a restart.
+	r.stop()
+	again := start(t, follow.Config{Path: path, From: r.pos})
+	again.nothing()
+}
+
 // Generations that come and go too fast to be opened by name are found by the
 // names they were rotated to, even if all were written in the same tick.
 func TestRotatedUnseen(t *testing.T) {
