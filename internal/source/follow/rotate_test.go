@@ -462,6 +462,8 @@ func TestTruncation(t *testing.T) {
 			}
 			r.untilEvent("truncated", 1)
 			r.untilText(before + after)
+			add(t, path, "more\n")
+			r.untilText(before + after + "more\n")
 			first := false
 			for _, c := range r.seen[1:] {
 				first = first || c.NewFile
@@ -469,8 +471,6 @@ func TestTruncation(t *testing.T) {
 			if !first {
 				t.Error("the rewound file is not said to be new")
 			}
-			add(t, path, "more\n")
-			r.untilText(before + after + "more\n")
 			r.nothing()
 			if n := r.obs.count("truncated"); n != 1 {
 				t.Errorf("told %d times", n)
