@@ -2,6 +2,7 @@ package matcher
 
 import (
 	"bytes"
+	"slices"
 	"time"
 )
 
@@ -39,6 +40,7 @@ const slack = 1 << 20
 type Framer struct {
 	format  Format
 	buf     []byte // from the start of the pending record on
+	lent    bool   // it is what was pushed, and not to be changed
 	offset  int64  // of buf[0] in the stream
 	head    header // of the pending record
 	line    int    // number of the pending record's first line
@@ -55,15 +57,17 @@ func NewFramer(format Format) *Framer {
 	return &Framer{format: format, line: 1}
 }
 
-// Push adds the next bytes of the stream. The Framer owns data from then on;
-// records that it gave out stay valid.
+// Push adds the next bytes of the stream. The Framer does not change data, which
+// must not change any more: records are parts of it.
 func (f *Framer) Push(data []byte) {
 	if len(f.buf) == 0 {
-		f.buf = data
+		f.buf, f.lent = data[:len(data):len(data)], true
 		return
 	}
 	f.omitMiddle()
-	f.buf = append(f.buf, data...)
+	if len(data) > 0 {
+		f.buf, f.lent = append(f.buf, data...), false // there is no room behind what was lent
+	}
 }
 
 // Next returns the next record that is complete because another one begins
@@ -208,6 +212,9 @@ func (f *Framer) omitMiddle() {
 		return
 	}
 	from, to := MaxRecord/2, len(f.buf)-MaxRecord/2
+	if f.lent {
+		f.buf = slices.Clone(f.buf)
+	}
 	f.buf = append(f.buf[:from], f.buf[to:]...)
 	f.omitted += int64(to - from)
 	for _, at := range []*int{&f.scanned, &f.seen} {

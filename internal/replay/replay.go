@@ -2,7 +2,6 @@ package replay
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -160,7 +159,7 @@ func streamsOf(p *pipeline.Pipeline) ([]*stream, error) {
 }
 
 // records appends the records that a chunk completes to others; a log's last one
-// ends with it. The chunk is the stream's from then on.
+// ends with it. The chunk must not change any more.
 func (s *stream) records(chunk []byte, last bool, others []matcher.Record) []matcher.Record {
 	s.framer.Push(chunk)
 	if last {
@@ -191,12 +190,8 @@ func read(ctx context.Context, log io.Reader, streams []*stream, take taker) err
 		if err != nil && !last {
 			return fmt.Errorf("read the log: %w", err)
 		}
-		for i, s := range streams {
-			chunk := buf[:n]
-			if i < len(streams)-1 {
-				chunk = bytes.Clone(chunk)
-			}
-			room = take(s, s.records(chunk, last, room))
+		for _, s := range streams {
+			room = take(s, s.records(buf[:n], last, room))
 		}
 		if last {
 			return nil

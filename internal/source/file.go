@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -118,6 +119,7 @@ func (f *File) Run(ctx context.Context, out chan<- Batch) error {
 type framing struct {
 	framer *matcher.Framer
 	read   int64   // bytes pushed so far
+	usual  int     // how many records the chunk before had
 	chunks []begun // those that may hold the end of the pending record
 }
 
@@ -140,7 +142,8 @@ func (f *framing) add(chunk follow.Chunk) (Batch, error) {
 	if len(chunk.Data) > 0 {
 		f.framer.Push(chunk.Data)
 	}
-	b.Records = f.framer.Drain(b.Records)
+	b.Records = f.framer.Drain(slices.Grow(b.Records, f.usual))
+	f.usual = len(b.Records)
 	if chunk.Settled && !pageEnds(chunk) && !f.framer.Torn() {
 		b.Records = f.framer.Finish(b.Records)
 	}
