@@ -10,6 +10,7 @@ import (
 type difference struct {
 	found        []string // in words, empty when there is no difference
 	uncounted    bool     // sets count no packets, which nothing can mend
+	anew         bool     // the table is made from nothing
 	deleteTable  bool
 	addTable     bool
 	deleteRules  []rulePlace
@@ -60,7 +61,7 @@ func differ(have ruleset, want layout, rebuild bool) difference {
 
 // create is the difference from nothing.
 func create(want layout) difference {
-	d := difference{addTable: true, addSets: want.sets, addChains: want.chains}
+	d := difference{anew: true, addTable: true, addSets: want.sets, addChains: want.chains}
 	for _, c := range want.chains {
 		for _, r := range c.rules {
 			d.addRules = append(d.addRules, placedRule{rule: r, chain: c.name})

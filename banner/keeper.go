@@ -66,14 +66,20 @@ func (k *keeper) round() error {
 		return err
 	}
 	o := k.orders()
+	anew := false
 	if k.askew || o.look >= structure {
-		if err := k.align(o); err != nil {
+		var err error
+		if anew, err = k.align(o); err != nil {
 			return err
 		}
 		k.askew = false
 	}
 	idle := time.Since(k.compared)
 	due := !known || o.look == everything || k.stale && idle >= share*k.cost || idle >= anyway
+	if anew { // all that the table holds is known
+		k.compared, k.cost, k.cleaned = time.Now(), 0, k.cleaned || o.settled
+		k.stale, due = false, false
+	}
 	if !due && k.touched && time.Since(k.probed) >= poll/2 {
 		var err error
 		if due, err = k.robbed(); err != nil {
@@ -127,11 +133,11 @@ func (k *keeper) orders() orders {
 }
 
 // align makes the structure equal to the layout, in one transaction that also
-// fills the sets that it creates.
-func (k *keeper) align(o orders) error {
+// fills the sets that it creates. It reports whether it made the table from nothing.
+func (k *keeper) align(o orders) (anew bool, err error) {
 	have, err := k.kernel.ruleset()
 	if err != nil {
-		return err
+		return false, err
 	}
 	want, allow := k.wanted(have, o)
 	d := differ(have, want, k.rebuild)
@@ -147,7 +153,7 @@ func (k *keeper) align(o orders) error {
 	}
 	if len(d.found) == 0 {
 		k.rebuild = false
-		return nil
+		return false, nil
 	}
 
 	k.kernel.apply(d)
@@ -162,7 +168,7 @@ func (k *keeper) align(o orders) error {
 	writes := k.refill(fresh, k.kernel.room)
 	if err := k.commit(writes); err != nil {
 		k.rebuild = true
-		return fmt.Errorf("write table inet %s: %w", tableName, err)
+		return false, fmt.Errorf("write table inet %s: %w", tableName, err)
 	}
 	k.rebuild = false
 	if k.agreed && o.look == nothing {
@@ -170,7 +176,7 @@ func (k *keeper) align(o orders) error {
 	} else {
 		k.log.Info("wrote the kernel table", "found", strings.Join(d.found, ", "))
 	}
-	return nil
+	return d.anew, nil
 }
 
 // wanted returns the layout and the allowlist. Until the cleaning the slots

@@ -147,7 +147,7 @@ func New(c Config) (*Daemon, error) {
 		Groups: d.groups(), Log: c.Log, Observer: kernelObserver{d.board, &d.repairs},
 	})
 	d.takeAllow()
-	d.banner.Change(d.desired())
+	d.tellAll(false)
 	return d, nil
 }
 
@@ -428,7 +428,11 @@ func (d *Daemon) openStore() (err error) {
 		return err
 	}
 	units, _ := d.pipeline.Units()
-	d.log.Info("state read", "dir", d.StateDir, "bans", len(d.pipeline.InForce(d.Now())), "units", units)
+	bans := 0
+	for range d.pipeline.EachInForce(d.Now()) {
+		bans++
+	}
+	d.log.Info("state read", "dir", d.StateDir, "bans", bans, "units", units)
 	if len(report.Damage) > 0 {
 		d.board.Raise(damaged(report.Damage))
 	}

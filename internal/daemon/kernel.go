@@ -88,17 +88,25 @@ func (d *Daemon) dry(b pipeline.Ban) bool {
 	return b.DryRun || ok && j.DryRun
 }
 
-// desired returns all that the kernel should hold, and that it should hold nothing
-// else of the units that are banned: their jails may have been others when that
-// was told before.
-func (d *Daemon) desired() []banner.Change {
+// tellAll tells the kernel all that it should hold. Where it was told before, by
+// another configuration, it is told too that it should hold nothing else of the units
+// that are banned.
+func (d *Daemon) tellAll(before bool) {
+	const atOnce = 1000
 	now := d.Now()
-	var changes []banner.Change
-	for _, b := range d.pipeline.InForce(now) {
-		changes = append(changes, d.change(banner.All, b.Unit, now))
-		if group, ok := d.group(b.Jail); ok && group != banner.All {
+	changes := make([]banner.Change, 0, atOnce+1)
+	for b := range d.pipeline.EachInForce(now) {
+		group, ok := d.group(b.Jail)
+		if before || !ok || group == banner.All {
+			changes = append(changes, d.change(banner.All, b.Unit, now))
+		}
+		if ok && group != banner.All {
 			changes = append(changes, d.change(group, b.Unit, now))
 		}
+		if len(changes) >= atOnce {
+			d.banner.Change(changes)
+			changes = changes[:0]
+		}
 	}
-	return changes
+	d.banner.Change(changes)
 }

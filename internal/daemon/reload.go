@@ -76,7 +76,7 @@ func (d *Daemon) configure(next *jails.Config) error {
 	d.serveMetrics()
 	d.allow.Set(d.allowItems())
 	d.takeAllow()
-	d.banner.Change(d.desired())
+	d.tellAll(true)
 	d.look()
 	return nil
 }
