@@ -77,7 +77,7 @@ func run(ctx context.Context) (err error) {
 		names[i] = s.name
 	}
 	only := flag.String("only", strings.Join(names, ","), "what to measure")
-	runs := flag.Int("runs", 5, "how often; the slowest figures of fail2ban are measured half as often")
+	runs := flag.Int("runs", 3, "how often; the slowest figures of fail2ban are measured half as often")
 	out := flag.String("out", "", "the report, whose plots go into the directory of that name; else docs/performance.md, and where not all is measured the report is printed")
 	quick := flag.Bool("quick", false, "measure little and once, to see that all of it works")
 	bin := flag.String("bin", "bin", "directory of band and banctl")
