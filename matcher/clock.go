@@ -11,6 +11,8 @@ import (
 // use: it remembers the record before.
 type Clock struct {
 	location *time.Location
+	layout   layout    // of the stamps; nil: that of all but "raw"
+	room     []byte    // for one that is written anew
 	today    time.Time // the log is read then
 	last     time.Time
 	near     time.Time // zero: not known
@@ -33,10 +35,14 @@ func (c *Clock) Today(t time.Time) { c.today = t }
 // behind.
 func (c *Clock) Shift(d time.Duration) { c.shift, c.last = d, time.Time{} }
 
-// NewClock returns a Clock for a source that writes local time of location where
-// it does not tell the zone.
-func NewClock(location *time.Location) *Clock {
-	return &Clock{location: location, today: time.Now()}
+// NewClock returns a Clock for a source of that format, nil for any but "raw", which
+// writes local time of location where it does not tell the zone.
+func NewClock(f Format, location *time.Location) *Clock {
+	c := &Clock{location: location, today: time.Now()}
+	if raw, ok := f.(raw); ok {
+		c.layout = raw.layout
+	}
+	return c
 }
 
 // Disorder is how far a record may be before the one that was written before
@@ -56,6 +62,28 @@ const ahead = 24 * time.Hour
 // before, and for the first record, or after Near, the newest; but never one that
 // is more than a day ahead of what Near or [Clock.Today] told.
 func (c *Clock) Time(stamp []byte) (time.Time, bool) {
+	if c.layout != nil {
+		var r reading
+		if c.layout.read(stamp, &r) == 0 {
+			return time.Time{}, false
+		}
+		c.room = r.appendStamp(c.room[:0])
+		stamp = c.room
+	}
+	return c.time(stamp)
+}
+
+// Resume tells of when the last record is that was read before: in an hour that is
+// repeated, what is before it is of the second one.
+func (c *Clock) Resume(last time.Time) {
+	c.near = last
+	c.room = last.Add(-c.shift).In(c.location).AppendFormat(c.room[:0], "2006-01-02 15:04:05.000000")
+	c.time(c.room)
+	c.near = time.Time{}
+}
+
+// time is Time of a stamp that needs no layout.
+func (c *Clock) time(stamp []byte) (time.Time, bool) {
 	m, at, same := c.minute, len(c.text), len(c.text) > 0 && bytes.HasPrefix(stamp, c.text)
 	if !same {
 		m, at = readMinute(stamp)

@@ -37,7 +37,7 @@ func TestClock(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			clock := matcher.NewClock(berlin)
+			clock := matcher.NewClock(nil, berlin)
 			for i, stamp := range tt.stamps {
 				got := ""
 				if at, ok := clock.Time([]byte(stamp)); ok {
@@ -58,7 +58,7 @@ func TestClockNear(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	clock := matcher.NewClock(berlin)
+	clock := matcher.NewClock(nil, berlin)
 	for _, now := range []string{"2026-10-25T00:30:00Z", "2026-10-25T01:30:00Z", "2026-10-25T00:30:00Z"} {
 		want, err := time.Parse(time.RFC3339, now)
 		if err != nil {
@@ -143,7 +143,7 @@ func TestClockOfEveryStamp(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			clock := matcher.NewClock(location)
+			clock := matcher.NewClock(nil, location)
 			clock.Today(today.Add(18 * time.Hour))
 			if got := readings(clock, tt.stamps); !slices.Equal(got, tt.want) {
 				t.Errorf("%q\nis   %q\nwant %q", tt.stamps, got, tt.want)
@@ -155,7 +155,7 @@ func TestClockOfEveryStamp(t *testing.T) {
 // A live record is of now, whatever was read before: also a year later in the same
 // minute, and when the clock was set back.
 func TestClockNearTellsTheYear(t *testing.T) {
-	clock := matcher.NewClock(time.UTC)
+	clock := matcher.NewClock(nil, time.UTC)
 	clock.Today(time.Date(2024, 6, 1, 0, 0, 0, 0, time.UTC))
 	for _, tt := range []struct{ now, stamp, want string }{
 		{"2026-12-31T23:59:59Z", "Dec 31 23:59:58", "2026-12-31T23:59:58Z"},
@@ -179,7 +179,7 @@ func TestClockNearTellsTheYear(t *testing.T) {
 
 // What a source writes behind is added to its local times, and to no others.
 func TestClockShift(t *testing.T) {
-	clock := matcher.NewClock(time.UTC)
+	clock := matcher.NewClock(nil, time.UTC)
 	clock.Near(time.Date(2027, 1, 1, 1, 0, 0, 0, time.UTC))
 	clock.Shift(2 * time.Hour)
 	got := readings(clock, []string{"2026-12-31 23:00:00", "Dec 31 23:00:00", "2027-01-01T01:00:00Z"})
@@ -198,7 +198,7 @@ func TestClockOfToday(t *testing.T) {
 	if now.Month() == time.February && now.Day() == 29 {
 		now = now.AddDate(0, 0, -1)
 	}
-	if got, ok := matcher.NewClock(time.UTC).Time([]byte(now.Format("Jan _2 15:04:05"))); !ok || !got.Equal(now) {
+	if got, ok := matcher.NewClock(nil, time.UTC).Time([]byte(now.Format("Jan _2 15:04:05"))); !ok || !got.Equal(now) {
 		t.Errorf("%s is %s", now, got)
 	}
 }
@@ -212,7 +212,7 @@ func FuzzClock(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, log []byte, today int64, live bool) {
 		now := time.Unix(today%(1<<35), 0)
-		clock, second := matcher.NewClock(berlin), matcher.NewClock(berlin)
+		clock, second := matcher.NewClock(nil, berlin), matcher.NewClock(nil, berlin)
 		for _, c := range []*matcher.Clock{clock, second} {
 			c.Today(now)
 			if live {
@@ -239,7 +239,7 @@ func FuzzClock(f *testing.F) {
 func BenchmarkClock(b *testing.B) {
 	for _, name := range []string{"2026-11-21 07:51:48.117416", "Nov 21 07:51:48", "2026-11-21T07:51:48.117416+01:00"} {
 		b.Run(name, func(b *testing.B) {
-			clock, stamp := matcher.NewClock(time.UTC), []byte(name)
+			clock, stamp := matcher.NewClock(nil, time.UTC), []byte(name)
 			b.ReportAllocs()
 			for b.Loop() {
 				clock.Time(stamp)

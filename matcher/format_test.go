@@ -135,7 +135,7 @@ func checkFraming(t interface {
 		if r.Stamp != nil && !json && !bytes.Equal(matcher.Stamp(f, text), r.Stamp) {
 			t.Fatalf("%T: stamp %q of %q", f, r.Stamp, r.Text)
 		}
-		matcher.NewClock(time.UTC).Time(r.Stamp)
+		matcher.NewClock(f, time.UTC).Time(r.Stamp)
 	}
 	if end != int64(len(log)) {
 		t.Fatalf("%T: records end at %d of %d bytes", f, end, len(log))

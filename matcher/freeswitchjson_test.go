@@ -63,7 +63,7 @@ func TestFreeSWITCHJSON(t *testing.T) {
 			if got := messages(records); !slices.Equal(got, []string{tt.message}) {
 				t.Fatalf("messages %q, want %q", got, tt.message)
 			}
-			at, ok := matcher.NewClock(time.Local).Time(records[0].Stamp)
+			at, ok := matcher.NewClock(f, time.Local).Time(records[0].Stamp)
 			if got := at.UTC().Format(time.RFC3339Nano); ok != (tt.time != "") || ok && got != tt.time {
 				t.Errorf("time %s, %v; want %q", got, ok, tt.time)
 			}

@@ -1,53 +1,59 @@
 package matcher
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
-// A layout finds the time that lines begin with and writes it as [Clock.Time]
-// reads it.
-type layout struct {
-	regex *regexp.Regexp // a group of each part, named by its directive
+// A layout reads the time that lines begin with.
+type layout []part
+
+// A part of a layout is a directive, or text that stands between them.
+type part struct {
+	directive byte // 0: none
+	text      string
 }
 
-// directives are what a layout may hold, and what each matches.
-var directives = map[byte]string{
-	'Y': `[0-9]{4}`,
-	'y': `[0-9]{2}`,
-	'm': `[0-9]{2}`,
-	'b': `[A-Za-z]{3}`,
-	'B': `[A-Za-z]{3,9}`,
-	'd': `[0-9]{2}`,
-	'e': `[ 0-9][0-9]`,
-	'a': `[A-Za-z]{3}`,
-	'A': `[A-Za-z]{6,9}`,
-	'H': `[0-9]{2}`,
-	'I': `[0-9]{2}`,
-	'p': `[AaPp][Mm]`,
-	'M': `[0-9]{2}`,
-	'S': `[0-9]{2}`,
-	'f': `[0-9]{1,9}`,
-	's': `[0-9]{1,11}`,
-	'z': `Z|[+-][0-9]{2}:?[0-9]{2}`,
+// A numeral is the number of digits that a directive has.
+type numeral struct{ least, most int }
+
+// numerals are the directives that are numbers; of %e the first digit may be a space.
+var numerals = map[byte]numeral{
+	'Y': {4, 4}, 'y': {2, 2}, 'm': {2, 2}, 'd': {2, 2}, 'e': {2, 2}, 'H': {2, 2}, 'I': {2, 2},
+	'M': {2, 2}, 'S': {2, 2}, 'f': {1, 9}, 's': {1, 11},
 }
+
+// names are those that stand for directives, whole or by their first three letters.
+var names = map[byte][]string{
+	'b': monthNames, 'B': monthNames, 'a': weekdays, 'A': weekdays, 'p': {"AM", "PM"},
+}
+
+var (
+	monthNames = []string{"January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"}
+	weekdays   = []string{"Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"}
+)
 
 // abbreviations are the directives that stand for several.
 var abbreviations = strings.NewReplacer("%%", "%%",
 	"%F", "%Y-%m-%d", "%D", "%m/%d/%y", "%T", "%H:%M:%S", "%R", "%H:%M", "%h", "%b")
 
 // newLayout reads a layout as strftime(3) has it; %f is a fraction of a second.
-func newLayout(text string) (*layout, error) {
-	var regex strings.Builder
+func newLayout(text string) (layout, error) {
+	if !utf8.ValidString(text) {
+		return nil, errors.New("the layout is not text")
+	}
+	var l layout
 	told := make(map[byte]bool)
 	rest := abbreviations.Replace(text)
 	for rest != "" {
 		literal, behind, more := strings.Cut(rest, "%")
-		regex.WriteString(regexp.QuoteMeta(literal))
+		l = append(l, part{text: literal})
 		if !more {
 			break
 		}
@@ -57,27 +63,24 @@ func newLayout(text string) (*layout, error) {
 		directive := behind[0]
 		rest = behind[1:]
 		if directive == '%' {
-			regex.WriteByte('%')
+			l = append(l, part{text: "%"})
 			continue
 		}
-		matches, known := directives[directive]
+		_, number := numerals[directive]
+		_, name := names[directive]
 		switch {
-		case !known:
+		case !number && !name && directive != 'z':
 			return nil, fmt.Errorf("%%%c is not known; a layout may hold %%Y %%y %%m %%b %%B %%d %%e %%a %%A %%H %%I %%p %%M %%S %%f %%s %%z, %%F %%D %%T %%R %%h, and %%%%", directive)
 		case told[directive]:
 			return nil, fmt.Errorf("%%%c stands twice in %q", directive, text)
 		}
 		told[directive] = true
-		fmt.Fprintf(&regex, "(?P<%c>%s)", directive, matches)
+		l = append(l, part{directive: directive})
 	}
 	if missing := missingFrom(told); len(missing) > 0 {
 		return nil, fmt.Errorf("%q tells no time of day on some day: it lacks %s", text, strings.Join(missing, " and "))
 	}
-	compiled, err := regexp.Compile("^" + regex.String())
-	if err != nil {
-		return nil, errors.New("the layout is not text") // not UTF-8
-	}
-	return &layout{compiled}, nil
+	return l, nil
 }
 
 // missingFrom returns what directives lack to tell a time.
@@ -100,69 +103,134 @@ func missingFrom(told map[byte]bool) (missing []string) {
 	return missing
 }
 
-// read returns the time that a line begins with, as [Clock.Time] reads it, and the
-// length that it has in the line: 0 where the line does not begin with one. What
-// only looks like a time is nil.
-func (l *layout) read(line []byte) (stamp []byte, length int) {
-	found := l.regex.FindSubmatch(line)
-	if found == nil {
-		return nil, 0
-	}
-	return l.stamp(found), len(found[0])
+// A reading is what a layout reads of a line.
+type reading struct {
+	of             [128]int // the numbers of directives, of names the place among them
+	has            [128]bool
+	fraction, zone []byte
 }
 
-// stamp writes the parts that the layout's groups found.
-func (l *layout) stamp(found [][]byte) []byte {
-	// part returns what the first of the directives that the layout has told.
-	part := func(directives ...string) []byte {
-		for _, d := range directives {
-			if i := l.regex.SubexpIndex(d); i >= 0 {
-				return found[i]
+// read reads the time that a line begins with, and returns its length: 0 where the
+// line does not begin with one.
+func (l layout) read(line []byte, r *reading) (length int) {
+	at := 0
+	for _, p := range l {
+		rest := line[at:]
+		n := len(p.text)
+		switch d := p.directive; {
+		case d == 0:
+			if len(rest) < n || string(rest[:n]) != p.text {
+				return 0
+			}
+		case d == 'z':
+			if _, n = readZone(rest); n == 0 {
+				return 0
+			}
+			r.zone = rest[:n]
+		case names[d] != nil:
+			if r.of[d], n = named(rest, names[d]); n == 0 {
+				return 0
+			}
+		default:
+			if n = numerals[d].length(rest, d == 'e'); n == 0 {
+				return 0
+			}
+			r.of[d] = number(rest[:n])
+			if d == 'f' {
+				r.fraction = rest[:n]
 			}
 		}
-		return nil
+		r.has[p.directive] = true
+		at += n
 	}
-	fraction := ""
-	if f := part("f"); f != nil {
-		fraction = "." + string(f)
+	return at
+}
+
+// length returns how many digits text begins with, up to most; 0 for less than least.
+func (n numeral) length(text []byte, space bool) (length int) {
+	for length < min(n.most, len(text)) && ('0' <= text[length] && text[length] <= '9' || space && length == 0 && text[0] == ' ') {
+		length++
 	}
-	if s := part("s"); s != nil {
-		seconds := time.Unix(int64(number(s)), 0).UTC()
-		return []byte(seconds.Format("2006-01-02T15:04:05") + fraction + "Z")
+	if length < n.least {
+		return 0
 	}
-	month, day := number(part("m")), number(part("d", "e"))
-	if name := part("b", "B"); name != nil {
-		month = monthNamed(string(name))
+	return length
+}
+
+// named returns which name text begins with, the longest there is, and its length: 0
+// for none.
+func named(text []byte, names []string) (i, length int) {
+	for at, name := range names {
+		for _, name := range []string{name, name[:min(3, len(name))]} {
+			if len(name) > length && len(text) >= len(name) && bytes.EqualFold(text[:len(name)], []byte(name)) {
+				i, length = at, len(name)
+			}
+		}
+	}
+	return i, length
+}
+
+// appendStamp appends the time as stamps are written to a stamp; nothing where it is
+// none.
+func (r *reading) appendStamp(stamp []byte) []byte {
+	if r.has['s'] {
+		stamp = time.Unix(int64(r.of['s']), 0).UTC().AppendFormat(stamp, "2006-01-02T15:04:05")
+		return append(r.appendFraction(stamp), 'Z')
+	}
+	month := r.of['m']
+	for _, d := range "bB" {
+		if r.has[d] {
+			month = r.of[d] + 1
+		}
 	}
 	if month < 1 || month > 12 {
 		return nil
 	}
-	date := fmt.Sprintf("%s %2d", months[3*month-3:3*month], day)
-	if year := part("Y"); year != nil {
-		date = fmt.Sprintf("%s-%02d-%02d", year, month, day)
-	} else if year := part("y"); year != nil {
-		date = fmt.Sprintf("20%s-%02d-%02d", year, month, day)
+	day := r.of['d']
+	if !r.has['d'] {
+		day = r.of['e']
 	}
-	hour := number(part("H", "I"))
-	if half := part("p"); half != nil && part("H") == nil {
-		if hour < 1 || hour > 12 {
+	switch {
+	case r.has['Y']:
+		stamp = appendDate(stamp, r.of['Y'], month, day)
+	case r.has['y']:
+		stamp = appendDate(stamp, 2000+r.of['y'], month, day)
+	default:
+		stamp = append(append(stamp, months[3*month-3:3*month]...), ' ')
+		stamp = appendPadded(stamp, day, 2, ' ')
+	}
+	hour := r.of['H']
+	if !r.has['H'] {
+		if r.of['I'] < 1 || r.of['I'] > 12 {
 			return nil
 		}
-		hour %= 12
-		if half[0] == 'p' || half[0] == 'P' {
-			hour += 12
-		}
+		hour = r.of['I']%12 + 12*r.of['p']
 	}
-	return fmt.Appendf(nil, "%s %02d:%02d:%02d%s%s", date, hour, number(part("M")), number(part("S")), fraction, part("z"))
+	stamp = appendPadded(append(stamp, ' '), hour, 2, '0')
+	stamp = appendPadded(append(stamp, ':'), r.of['M'], 2, '0')
+	stamp = appendPadded(append(stamp, ':'), r.of['S'], 2, '0')
+	return append(r.appendFraction(stamp), r.zone...)
 }
 
-// monthNamed returns the number of a month by its name or its first three letters,
-// 0 where there is none.
-func monthNamed(name string) int {
-	for month := time.January; month <= time.December; month++ {
-		if strings.EqualFold(name, month.String()) || strings.EqualFold(name, month.String()[:3]) {
-			return int(month)
+func appendDate(stamp []byte, year, month, day int) []byte {
+	stamp = append(appendPadded(stamp, year, 4, '0'), '-')
+	stamp = append(appendPadded(stamp, month, 2, '0'), '-')
+	return appendPadded(stamp, day, 2, '0')
+}
+
+// appendPadded appends a number of at least so many digits.
+func appendPadded(stamp []byte, n, width int, pad byte) []byte {
+	for least := 10; width > 1; least, width = least*10, width-1 {
+		if n < least {
+			stamp = append(stamp, pad)
 		}
 	}
-	return 0
+	return strconv.AppendInt(stamp, int64(n), 10)
+}
+
+func (r *reading) appendFraction(stamp []byte) []byte {
+	if len(r.fraction) == 0 {
+		return stamp
+	}
+	return append(append(stamp, '.'), r.fraction...)
 }

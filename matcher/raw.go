@@ -8,7 +8,7 @@ import "bytes"
 // message is the whole line, and tells no time.
 type raw struct {
 	lines
-	layout *layout // nil: none
+	layout layout // nil: none
 }
 
 func (raw) start([]byte) (header, bool) { return header{}, true }
@@ -17,12 +17,12 @@ func (f raw) finish(r Record) Record {
 	if f.layout == nil {
 		return r
 	}
-	stamp, length := f.layout.read(r.Text)
+	length := f.layout.read(r.Text, new(reading))
 	if length == 0 {
 		r.Message = nil
 		return r
 	}
-	r.Stamp, r.Message = stamp, bytes.TrimLeft(r.Text[length:], " \t")
+	r.Stamp, r.Message = r.Text[:length], bytes.TrimLeft(r.Text[length:], " \t")
 	return r
 }
 

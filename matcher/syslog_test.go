@@ -41,7 +41,7 @@ func TestSyslog(t *testing.T) {
 		{"nothing", "", "-", "", ""},
 	}
 	f := named(t, "syslog", "")
-	clock := matcher.NewClock(time.UTC)
+	clock := matcher.NewClock(f, time.UTC)
 	clock.Today(time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC))
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -129,11 +129,15 @@ func (t *tester) judge(r matcher.Record) found {
 type marks struct{ host, user, end string }
 
 func newTester(j jails.Jail) (*tester, error) {
-	t := &tester{clock: matcher.NewClock(time.Local), marks: marks{">>", ">>", "<<"}}
+	t := &tester{marks: marks{">>", ">>", "<<"}}
 	if terminal(os.Stdout) && os.Getenv("NO_COLOR") == "" {
 		t.marks = marks{"\x1b[1;31m", "\x1b[1;34m", "\x1b[0m"}
 	}
-	var err error
+	format, err := matcher.FormatNamed(j.Format, j.Time)
+	if err != nil {
+		return nil, err
+	}
+	t.clock = matcher.NewClock(format, time.Local)
 	if t.jail, err = pipeline.NewJail(j); err != nil {
 		return nil, err
 	}

@@ -72,7 +72,7 @@ type position struct {
 // Stamps without a zone are local time of location.
 func (p *Pipeline) NewSource(name, via string, format matcher.Format, location *time.Location) (*Source, error) {
 	s := &Source{
-		Name: name, Via: via, doubted: matcher.TellsIdle(format), clock: matcher.NewClock(location), set: matcher.NewSet(nil),
+		Name: name, Via: via, doubted: matcher.TellsIdle(format), clock: matcher.NewClock(format, location), set: matcher.NewSet(nil),
 	}
 	s.trusted = !s.doubted
 	if raw, known := p.state.cursors[name]; known {
@@ -89,7 +89,7 @@ func (p *Pipeline) NewSource(name, via string, format matcher.Format, location *
 			s.shift(offset)
 		}
 		if !s.Last.IsZero() {
-			s.resume(location)
+			s.clock.Resume(s.Last)
 		}
 	}
 	return s, nil
@@ -102,14 +102,6 @@ func (p *Pipeline) Begin(s *Source, at time.Time) Decision {
 	s.Begins = at
 	p.state.cursors[s.Name] = s.position()
 	return Decision{Batch: store.Batch{Cursors: map[string]json.RawMessage{s.Name: p.state.cursors[s.Name]}}}
-}
-
-// resume tells the clock the last record: in an hour that is repeated, what is
-// before it is of the second one.
-func (s *Source) resume(location *time.Location) {
-	s.clock.Near(s.Last)
-	s.clock.Time(s.Last.Add(-s.Offset).In(location).AppendFormat(nil, "2006-01-02 15:04:05.000000"))
-	s.clock.Near(time.Time{})
 }
 
 // Watch lets a jail see the records of the source; preferred is what its jail

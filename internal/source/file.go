@@ -59,7 +59,7 @@ func NewFile(c FileConfig) (*File, error) {
 		}
 	} else if !c.New {
 		f.Older = func(line []byte) (older, dated bool) {
-			at, dated := matcher.NewClock(time.Local).Time(matcher.Stamp(c.Format, line))
+			at, dated := matcher.NewClock(c.Format, time.Local).Time(matcher.Stamp(c.Format, line))
 			return dated && at.Before(c.Since), dated
 		}
 	}
