@@ -358,8 +358,8 @@ const (
 func (b *Banner) Run(ctx context.Context) error {
 	k := keeper{Banner: b}
 	defer k.forget()
-	ticker := time.NewTicker(poll)
-	defer ticker.Stop()
+	next := time.NewTimer(0)
+	defer next.Stop()
 	failures := 0
 	pause := firstPause
 	for ctx.Err() == nil {
@@ -369,10 +369,13 @@ func (b *Banner) Run(ctx context.Context) error {
 				b.observer.Failing(nil)
 			}
 			failures, pause = 0, firstPause
+			// On the second, as others of this process: the processor wakes up once.
+			now := time.Now()
+			next.Reset(now.Truncate(poll).Add(poll).Sub(now))
 			select {
 			case <-ctx.Done():
 			case <-b.wake:
-			case <-ticker.C:
+			case <-next.C:
 			}
 			continue
 		}

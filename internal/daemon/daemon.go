@@ -217,7 +217,9 @@ func (d *Daemon) decide(ctx context.Context) error {
 	if d.AliveEvery > 0 {
 		every = min(every, d.AliveEvery)
 	}
-	look := time.NewTicker(every)
+	// On the second, as others of this process: the processor wakes up once.
+	next := func() time.Duration { now := time.Now(); return now.Truncate(every).Add(every).Sub(now) }
+	look := time.NewTimer(next())
 	defer look.Stop()
 	clean := time.NewTicker(housekeeping)
 	defer clean.Stop()
@@ -250,6 +252,7 @@ func (d *Daemon) decide(ctx context.Context) error {
 		case <-d.allow.Changes():
 			d.takeAllow()
 		case <-look.C:
+			look.Reset(next())
 			if d.Alive != nil {
 				d.Alive()
 			}
