@@ -129,6 +129,9 @@ func (l layout) read(line []byte, r *reading) (length int) {
 			r.zone = rest[:n]
 		case names[d] != nil:
 			if r.of[d], n = named(rest, names[d]); n == 0 {
+				n = word(rest, d)
+			}
+			if n == 0 {
 				return 0
 			}
 		default:
@@ -157,9 +160,22 @@ func (n numeral) length(text []byte, space bool) (length int) {
 	return length
 }
 
+// word returns the length of a name of another language, which tells nothing.
+func word(text []byte, directive byte) (length int) {
+	most := map[byte]int{'a': 3, 'b': 3, 'A': 9, 'B': 9}[directive]
+	for length < min(most, len(text)) && 'a' <= text[length]|0x20 && text[length]|0x20 <= 'z' {
+		length++
+	}
+	if length < 3 {
+		return 0
+	}
+	return length
+}
+
 // named returns which name text begins with, the longest there is, and its length: 0
-// for none.
+// for none, of which the place is behind the last one.
 func named(text []byte, names []string) (i, length int) {
+	i = len(names)
 	for at, name := range names {
 		for _, name := range []string{name, name[:min(3, len(name))]} {
 			if len(name) > length && len(text) >= len(name) && bytes.EqualFold(text[:len(name)], []byte(name)) {

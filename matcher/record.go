@@ -10,7 +10,7 @@ import (
 type Record struct {
 	Text    []byte // the whole record, without its last newline
 	Message []byte // what patterns are matched against, a part of Text unless that is JSON; nil: never matched
-	Stamp   []byte // the time, as [Clock.Time] reads it; nil where there is none
+	Stamp   []byte // the time, as the [Clock] of the format reads it; nil where there is none
 	Idle    []byte // FreeSWITCH's idle-CPU field without its %; nil where there is none
 	Session []byte // the program and process that wrote it, "sshd[811]"; nil where not told. A part of Text
 	Line    int    // number of its first line in the stream, counted from 1
@@ -213,7 +213,7 @@ func (f *Framer) omitMiddle() {
 	}
 	from, to := MaxRecord/2, len(f.buf)-MaxRecord/2
 	if f.lent {
-		f.buf = slices.Clone(f.buf)
+		f.buf, f.lent = slices.Clone(f.buf), false
 	}
 	f.buf = append(f.buf[:from], f.buf[to:]...)
 	f.omitted += int64(to - from)

@@ -324,6 +324,10 @@ func (d *Daemon) dropSources() {
 			s.input.stop()
 		}
 		d.board.ClearSource(s.Name)
+		if s.key.path != "" && s.Cursor() == nil {
+			// Until it is asked for again, it may be read under another name.
+			d.carryOut(d.pipeline.ForgetSource(s.Name))
+		}
 		return true
 	})
 }

@@ -142,7 +142,7 @@ func (f *framing) add(chunk follow.Chunk) (Batch, error) {
 	if len(chunk.Data) > 0 {
 		f.framer.Push(chunk.Data)
 	}
-	b.Records = f.framer.Drain(slices.Grow(b.Records, f.usual))
+	b.Records = f.framer.Drain(slices.Grow(b.Records, f.usual+1)) // it looks for one more than there are
 	f.usual = len(b.Records)
 	if chunk.Settled && !pageEnds(chunk) && !f.framer.Torn() {
 		b.Records = f.framer.Finish(b.Records)

@@ -30,7 +30,7 @@ func (b *bench) machine(ctx context.Context) (*machine, error) {
 	m := &machine{
 		Date: time.Now().Format(time.DateOnly), CPUs: runtime.NumCPU(), Go: runtime.Version(), LoadBefore: load(),
 		CPU: within("/proc/cpuinfo", `model name\s*: (.*)`), System: within("/etc/os-release", `PRETTY_NAME="(.*)"`),
-		Kernel: within("/proc/sys/kernel/osrelease", `(.*)`),
+		Kernel: within("/proc/sys/kernel/osrelease", `([0-9.]+)`),
 		Lines:  number(float64(b.lines)), Attackers: number(float64(b.attackers)), Failures: digits(s.failures),
 		Runs: strconv.Itoa(b.runs), Megabytes: number(float64(len(s.text)) / 1e6), Quick: b.quick,
 	}

@@ -206,6 +206,7 @@ func (f *Follower) next(cur *file) ([]byte, error) {
 	}
 	// A clock tick may hold two changes, so a recent stamp proves nothing.
 	same := st == cur.seen && time.Since(st.mtime).Abs() > 2*quiet
+	before := cur.seen
 	cur.seen = st
 	if st.size == cur.off && same {
 		return nil, nil
@@ -238,7 +239,9 @@ func (f *Follower) next(cur *file) ([]byte, error) {
 	if err := cur.rewind(); err != nil {
 		return nil, err
 	}
-	f.finish(ended{p, st.mtime}) // a copy of it may look like an unread generation
+	if p.Offset == before.size {
+		f.finish(ended{p, st.mtime}) // a copy of it may look like an unread generation
+	}
 	f.caughtUp, f.following = false, false
 	if old := f.copyOf(cur, p); old != nil {
 		f.adopt(old)
