@@ -54,9 +54,34 @@ func (asterisk) entry(e Entry) Record {
 	return header{stamp: stamp, stampEnd: stampEnd, message: at}.record(e.Message)
 }
 
-// asteriskLevel is what a message of Asterisk begins with: the level, the thread,
-// and the call where there is one.
-var asteriskLevel = regexp.MustCompile(`^[A-Za-z][0-9A-Za-z_]*\[[0-9]+\](?:\[C-[0-9a-f]+\])?:? `)
+// levelled reports whether a text begins as a message of Asterisk does: with the
+// level, the thread, and the call where there is one, `NOTICE[1638][C-00000fa9]: `.
+func levelled(text []byte) bool {
+	const digits, letters = "0123456789", "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+	behind := bytes.TrimLeft(text, digits+letters+"_")
+	if len(behind) == len(text) || bytes.IndexByte([]byte(letters), text[0]) < 0 {
+		return false
+	}
+	behind, ok := bracketed(behind, "[", digits)
+	if !ok {
+		return false
+	}
+	if call, ok := bracketed(behind, "[C-", digits+"abcdef"); ok {
+		behind = call
+	}
+	return bytes.HasPrefix(bytes.TrimPrefix(behind, []byte(":")), []byte(" "))
+}
+
+// bracketed returns what stands behind brackets that open so and hold some of the
+// characters alone.
+func bracketed(text []byte, open, chars string) (behind []byte, ok bool) {
+	inside, ok := bytes.CutPrefix(text, []byte(open))
+	behind = bytes.TrimLeft(inside, chars)
+	if !ok || len(behind) == len(inside) || !bytes.HasPrefix(behind, []byte("]")) {
+		return nil, false
+	}
+	return behind[1:], true
+}
 
 // asteriskMessage returns where the message begins that stands at offset at,
 // behind a time in brackets or without, and -1 where there is none.
@@ -71,7 +96,7 @@ func asteriskMessage(line []byte, at int) (message, stamp, stampEnd int) {
 		}
 		message = stampEnd + len("] ")
 	}
-	if !asteriskLevel.Match(line[message:]) {
+	if !levelled(line[message:]) {
 		return -1, 0, 0
 	}
 	return message, stamp, stampEnd
