@@ -48,39 +48,31 @@ func (b *bench) follow(ctx context.Context) error {
 
 // burst starts a peer that waits for the log, and then writes all of it at once.
 func (b *bench) burst(ctx context.Context, p peer, s *script) (err error) {
-	r, w, err := b.prepare(ctx, p, retries)
+	at, err := b.stand(ctx, p, retries)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, w.close(), r.close()) }()
-	if err := appendTo(r.log(), nil); err != nil {
-		return err
-	}
-	d, err := start(ctx, r, p)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, d.stop()) }()
+	defer func() { err = errors.Join(err, at.close()) }()
 	if err := pause(ctx, settling); err != nil {
 		return err
 	}
-	now, _, err := d.memory()
+	now, _, err := at.daemon.memory()
 	if err != nil {
 		return err
 	}
 	b.add("follow", idleMemory, p.name(), now)
-	if err := d.forgetMost(); err != nil {
+	if err := at.daemon.forgetMost(); err != nil {
 		return err
 	}
-	used, err := d.cpu()
+	used, err := at.daemon.cpu()
 	if err != nil {
 		return err
 	}
 	begin := time.Now()
-	if err := s.write(r.log()); err != nil {
+	if err := s.write(at.log()); err != nil {
 		return err
 	}
-	return b.swallowed(ctx, d, w, s, p.name(), begin, used)
+	return b.swallowed(ctx, at.daemon, at.watch, s, p.name(), begin, used)
 }
 
 // catchUp writes the log before a peer starts, which so need not follow it.
@@ -127,19 +119,3 @@ func (b *bench) swallowed(ctx context.Context, d *daemon, w *watch, s *script, w
 
 // settling is how long a daemon is left alone before it is taken for idle.
 const settling = 3 * time.Second
-
-// prepare makes a room for a peer, which is configured, and watches it.
-func (b *bench) prepare(ctx context.Context, p peer, retries int) (*room, *watch, error) {
-	r, err := b.room(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
-	if err := p.configure(r, retries); err != nil {
-		return nil, nil, errors.Join(err, r.close())
-	}
-	w, err := r.watch(p)
-	if err != nil {
-		return nil, nil, errors.Join(err, r.close())
-	}
-	return r, w, nil
-}

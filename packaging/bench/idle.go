@@ -27,36 +27,28 @@ func (b *bench) idle(ctx context.Context) error {
 }
 
 func (b *bench) rest(ctx context.Context, p peer) (err error) {
-	r, w, err := b.prepare(ctx, p, retries)
+	s, err := b.stand(ctx, p, retries)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, w.close(), r.close()) }()
-	if err := appendTo(r.log(), nil); err != nil {
-		return err
-	}
-	d, err := start(ctx, r, p)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, d.stop()) }()
+	defer func() { err = errors.Join(err, s.close()) }()
 	if err := pause(ctx, settling); err != nil {
 		return err
 	}
-	used, err := d.cpu()
+	used, err := s.daemon.cpu()
 	if err != nil {
 		return err
 	}
 	begin := time.Now()
-	moments, switches, err := d.wakeups(ctx, b.quiet)
+	moments, switches, err := s.daemon.wakeups(ctx, b.quiet)
 	if err != nil {
 		return err
 	}
-	usedThen, err := d.cpu()
+	usedThen, err := s.daemon.cpu()
 	if err != nil {
 		return err
 	}
-	now, _, err := d.memory()
+	now, _, err := s.daemon.memory()
 	if err != nil {
 		return err
 	}

@@ -38,19 +38,11 @@ func (b *bench) latency(ctx context.Context) error {
 }
 
 func (b *bench) attempt(ctx context.Context, p peer) (err error) {
-	r, w, err := b.prepare(ctx, p, retries)
+	s, err := b.stand(ctx, p, retries)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, w.close(), r.close()) }()
-	if err := appendTo(r.log(), nil); err != nil {
-		return err
-	}
-	d, err := start(ctx, r, p)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, d.stop()) }()
+	defer func() { err = errors.Join(err, s.close()) }()
 	random := rand.New(rand.NewPCG(1, 2))
 	var took []float64
 	for i, host := range hosts(2 * (b.attempts + 1))[:b.attempts+1] { // IPv4: of IPv6 the /64 is banned
@@ -59,10 +51,10 @@ func (b *bench) attempt(ctx context.Context, p peer) (err error) {
 		}
 		text := failuresOf([]netip.Addr{host}, retries)
 		begin := time.Now()
-		if err := appendTo(r.log(), text); err != nil {
+		if err := appendTo(s.log(), text); err != nil {
 			return err
 		}
-		at, err := w.came(ctx, host)
+		at, err := s.watch.came(ctx, host)
 		if err != nil {
 			return err
 		}

@@ -41,89 +41,81 @@ func (b *bench) restore(ctx context.Context) error {
 
 func (b *bench) restarts(ctx context.Context, p peer, n int) (err error) {
 	const once = 1
-	r, w, err := b.prepare(ctx, p, once)
+	s, err := b.stand(ctx, p, once)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, w.close(), r.close()) }()
-	if err := appendTo(r.log(), nil); err != nil {
-		return err
-	}
-	d, err := start(ctx, r, p)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, d.stop()) }()
+	defer func() { err = errors.Join(err, s.close()) }()
 	hosts := hosts(n)
 	b.say("%s gets %s bans", p.name(), digits(n))
-	if err := appendTo(r.log(), failuresOf(hosts, once)); err != nil {
+	if err := appendTo(s.log(), failuresOf(hosts, once)); err != nil {
 		return err
 	}
-	if _, err := w.all(ctx, n, 10*time.Minute); err != nil {
+	if _, err := s.watch.all(ctx, n, 10*time.Minute); err != nil {
 		return err
 	}
-	if err := w.listed(); err != nil {
+	if err := s.watch.listed(); err != nil {
 		return err
 	}
 	who := p.name()
-	outside, err := b.outside(ctx, r, hosts[n/2])
+	outside, err := b.outside(ctx, s.room, hosts[n/2])
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, outside.close()) }()
 
 	for range b.runsOf(p) {
-		probe, err := outside.probe(ctx, r, hosts[n/2])
+		probe, err := outside.probe(ctx, s.room, hosts[n/2])
 		if err != nil {
 			return err
 		}
-		w.forgetLeast()
-		if err := d.stop(); err != nil {
+		s.watch.forgetLeast()
+		if err := s.daemon.stop(); err != nil {
 			return errors.Join(err, probe.end())
 		}
-		next, err := start(ctx, r, p)
+		next, err := start(ctx, s.room, p)
 		if err != nil {
 			return errors.Join(err, probe.end())
 		}
-		d = next
-		_, err = w.all(ctx, n, 10*time.Minute)
+		s.daemon = next
+		_, err = s.watch.all(ctx, n, 10*time.Minute)
 		if err := errors.Join(err, probe.end()); err != nil {
 			return err
 		}
 		b.add("restore", unprotected, who, probe.passed().Seconds())
-		b.add("restore", leastBans, who, float64(w.forgetLeast()))
+		b.add("restore", leastBans, who, float64(s.watch.forgetLeast()))
 
-		if err := d.stop(); err != nil {
+		if err := s.daemon.stop(); err != nil {
 			return err
 		}
-		if _, err := r.run(ctx, "nft", "flush", "ruleset"); err != nil {
+		if _, err := s.run(ctx, "nft", "flush", "ruleset"); err != nil {
 			return err
 		}
-		if _, err := w.all(ctx, 0, patience); err != nil {
+		if _, err := s.watch.all(ctx, 0, patience); err != nil {
 			return err
 		}
 		begin := time.Now()
-		if next, err = launch(ctx, r, p); err != nil {
+		if next, err = launch(ctx, s.room, p); err != nil {
 			return err
 		}
-		d = next
-		last, err := w.all(ctx, n, 10*time.Minute)
+		s.daemon = next
+		last, err := s.watch.all(ctx, n, 10*time.Minute)
 		if err != nil {
 			return err
 		}
 		b.add("restore", untilEnforced, fmt.Sprintf("%s, %s bans", who, number(float64(n))), last.Sub(begin).Seconds())
 		if n < b.bans {
-			first := w.first()
+			first := s.watch.first()
 			each := last.Sub(first).Seconds() / float64(n-1)
 			b.add("restore", untilEnforced, extrapolated, first.Sub(begin).Seconds()+each*float64(b.bans))
 		}
-		if err := d.await(ctx); err != nil {
+		if err := s.daemon.await(ctx); err != nil {
 			return err
 		}
 		if err := pause(ctx, b.quiet/2); err != nil {
 			return err
 		}
-		now, most, err := d.memory()
+		now, most, err := s.daemon.memory()
 		if err != nil {
 			return err
 		}
