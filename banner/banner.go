@@ -14,6 +14,8 @@ import (
 
 	"github.com/google/nftables"
 	"golang.org/x/sys/unix"
+
+	"band/internal/pulse"
 )
 
 // All names the group of bans that cover every port. It always exists.
@@ -369,9 +371,7 @@ func (b *Banner) Run(ctx context.Context) error {
 				b.observer.Failing(nil)
 			}
 			failures, pause = 0, firstPause
-			// On the second, as others of this process: the processor wakes up once.
-			now := time.Now()
-			next.Reset(now.Truncate(poll).Add(poll).Sub(now))
+			next.Reset(pulse.Next(poll))
 			select {
 			case <-ctx.Done():
 			case <-b.wake:

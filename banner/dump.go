@@ -195,6 +195,15 @@ type keptElement struct {
 	end       bool // the first address after an interval
 }
 
+// lease is how long the element stays, seen from now.
+func (e keptElement) lease(now time.Time) lease {
+	l := lease{on: true}
+	if e.expiring {
+		l.until = now.Add(e.remaining)
+	}
+	return l
+}
+
 // elements lists one set, a slice for each datagram.
 func (r *reader) elements(set string, each func([]keptElement)) error {
 	request := []netlink.Attribute{

@@ -371,10 +371,7 @@ func (k *keeper) mark(s slot, o orders, t *tally) error {
 			if !ok {
 				continue
 			}
-			have := lease{on: true}
-			if kept.expiring {
-				have.until = now.Add(kept.remaining)
-			}
+			have := kept.lease(now)
 			x := k.desired.entries[e]
 			switch {
 			case x != nil && x.seen == k.pass:

@@ -72,11 +72,7 @@ func (k *keeper) element(s slot, key []byte) (have lease, err error) {
 		{Type: unix.NFTA_SET_ELEM_LIST_ELEMENTS | unix.NLA_F_NESTED, Data: b},
 	}, func(b []byte) {
 		for _, e := range attributes(attribute(b, unix.NFTA_SET_ELEM_LIST_ELEMENTS)) {
-			kept := parseElement(e)
-			have = lease{on: true}
-			if kept.expiring {
-				have.until = now.Add(kept.remaining)
-			}
+			have = parseElement(e).lease(now)
 		}
 	})
 	if errors.Is(err, unix.ENOENT) {

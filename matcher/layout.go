@@ -18,6 +18,8 @@ type layout []part
 type part struct {
 	directive byte // 0: none
 	text      string
+	numeral   numeral  // where the directive is a number
+	names     []string // where it is a name
 }
 
 // A numeral is the number of digits that a directive has.
@@ -34,10 +36,15 @@ var names = map[byte][]string{
 	'b': monthNames, 'B': monthNames, 'a': weekdays, 'A': weekdays, 'p': {"AM", "PM"},
 }
 
-var (
-	monthNames = []string{"January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"}
-	weekdays   = []string{"Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"}
-)
+var monthNames, weekdays = func() (months, days []string) {
+	for m := time.January; m <= time.December; m++ {
+		months = append(months, m.String())
+	}
+	for d := time.Sunday; d <= time.Saturday; d++ {
+		days = append(days, d.String())
+	}
+	return months, days
+}()
 
 // abbreviations are the directives that stand for several.
 var abbreviations = strings.NewReplacer("%%", "%%",
@@ -66,16 +73,15 @@ func newLayout(text string) (layout, error) {
 			l = append(l, part{text: "%"})
 			continue
 		}
-		_, number := numerals[directive]
-		_, name := names[directive]
+		p := part{directive: directive, numeral: numerals[directive], names: names[directive]}
 		switch {
-		case !number && !name && directive != 'z':
+		case p.numeral.most == 0 && p.names == nil && directive != 'z':
 			return nil, fmt.Errorf("%%%c is not known; a layout may hold %%Y %%y %%m %%b %%B %%d %%e %%a %%A %%H %%I %%p %%M %%S %%f %%s %%z, %%F %%D %%T %%R %%h, and %%%%", directive)
 		case told[directive]:
 			return nil, fmt.Errorf("%%%c stands twice in %q", directive, text)
 		}
 		told[directive] = true
-		l = append(l, part{directive: directive})
+		l = append(l, p)
 	}
 	if missing := missingFrom(told); len(missing) > 0 {
 		return nil, fmt.Errorf("%q tells no time of day on some day: it lacks %s", text, strings.Join(missing, " and "))
@@ -127,15 +133,15 @@ func (l layout) read(line []byte, r *reading) (length int) {
 				return 0
 			}
 			r.zone = rest[:n]
-		case names[d] != nil:
-			if r.of[d], n = named(rest, names[d]); n == 0 {
+		case p.names != nil:
+			if r.of[d], n = named(rest, p.names); n == 0 {
 				n = word(rest, d)
 			}
 			if n == 0 {
 				return 0
 			}
 		default:
-			if n = numerals[d].length(rest, d == 'e'); n == 0 {
+			if n = p.numeral.length(rest, d == 'e'); n == 0 {
 				return 0
 			}
 			r.of[d] = number(rest[:n])
@@ -162,7 +168,13 @@ func (n numeral) length(text []byte, space bool) (length int) {
 
 // word returns the length of a name of another language, which tells nothing.
 func word(text []byte, directive byte) (length int) {
-	most := map[byte]int{'a': 3, 'b': 3, 'A': 9, 'B': 9}[directive]
+	most := 0
+	switch directive {
+	case 'a', 'b':
+		most = 3
+	case 'A', 'B':
+		most = 9
+	}
 	for length < min(most, len(text)) && 'a' <= text[length]|0x20 && text[length]|0x20 <= 'z' {
 		length++
 	}

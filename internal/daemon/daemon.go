@@ -21,6 +21,7 @@ import (
 	"band/internal/local"
 	"band/internal/metrics"
 	"band/internal/pipeline"
+	"band/internal/pulse"
 	"band/internal/source"
 	"band/jails"
 	"band/store"
@@ -217,9 +218,7 @@ func (d *Daemon) decide(ctx context.Context) error {
 	if d.AliveEvery > 0 {
 		every = min(every, d.AliveEvery)
 	}
-	// On the second, as others of this process: the processor wakes up once.
-	next := func() time.Duration { now := time.Now(); return now.Truncate(every).Add(every).Sub(now) }
-	look := time.NewTimer(next())
+	look := time.NewTimer(pulse.Next(every))
 	defer look.Stop()
 	clean := time.NewTicker(housekeeping)
 	defer clean.Stop()
@@ -252,7 +251,7 @@ func (d *Daemon) decide(ctx context.Context) error {
 		case <-d.allow.Changes():
 			d.takeAllow()
 		case <-look.C:
-			look.Reset(next())
+			look.Reset(pulse.Next(every))
 			if d.Alive != nil {
 				d.Alive()
 			}

@@ -178,8 +178,7 @@ func (p *Pipeline) TakeMatched(s *Source, records []matcher.Record, found []Foun
 	}
 	if cursor != nil {
 		s.at, s.Begins = cursor, time.Time{}
-		d.Batch.Cursors = map[string]json.RawMessage{s.Name: s.position()}
-		p.state.cursors[s.Name] = d.Batch.Cursors[s.Name]
+		p.note(&d.Batch, s)
 	}
 	return d
 }

@@ -98,10 +98,19 @@ func (p *Pipeline) NewSource(name, via string, format matcher.Format, location *
 // Begin notes when the oldest record is of that is read of a new source. A daemon
 // that ends before it reads any knows by that where to begin the next time: other
 // sources of the same jails may have been read meanwhile.
-func (p *Pipeline) Begin(s *Source, at time.Time) Decision {
+func (p *Pipeline) Begin(s *Source, at time.Time) (d Decision) {
 	s.Begins = at
-	p.state.cursors[s.Name] = s.position()
-	return Decision{Batch: store.Batch{Cursors: map[string]json.RawMessage{s.Name: p.state.cursors[s.Name]}}}
+	p.note(&d.Batch, s)
+	return d
+}
+
+// note puts the position of a source into a batch and into the state.
+func (p *Pipeline) note(b *store.Batch, s *Source) {
+	if b.Cursors == nil {
+		b.Cursors = make(map[string]json.RawMessage)
+	}
+	b.Cursors[s.Name] = s.position()
+	p.state.cursors[s.Name] = b.Cursors[s.Name]
 }
 
 // Watch lets a jail see the records of the source; preferred is what its jail

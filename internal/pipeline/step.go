@@ -1,7 +1,6 @@
 package pipeline
 
 import (
-	"encoding/json"
 	"time"
 
 	"band/store"
@@ -14,7 +13,7 @@ import (
 func (p *Pipeline) Step(from, at, to time.Time, sources []*Source) Decision {
 	step := store.Step{From: from.Truncate(time.Microsecond), At: at.Truncate(time.Microsecond), To: to.Truncate(time.Microsecond)}
 	d := Decision{now: step.To}
-	d.Batch = store.Batch{Events: []store.Event{{Step: &step}}, Cursors: make(map[string]json.RawMessage)}
+	d.Batch = store.Batch{Events: []store.Event{{Step: &step}}}
 	for b := range p.state.inForce(step.At) {
 		d.Keys = append(d.Keys, b.Key())
 	}
@@ -28,8 +27,7 @@ func (p *Pipeline) Step(from, at, to time.Time, sources []*Source) Decision {
 	for _, s := range sources {
 		s.step(step)
 		if s.at != nil || !s.Begins.IsZero() {
-			d.Batch.Cursors[s.Name] = s.position()
-			p.state.cursors[s.Name] = d.Batch.Cursors[s.Name]
+			p.note(&d.Batch, s)
 		}
 	}
 	return d

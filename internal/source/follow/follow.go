@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"band/internal/pulse"
 )
 
 const (
@@ -565,9 +567,7 @@ func (f *Follower) wakes() <-chan struct{} {
 
 // wait returns when it is time to look again.
 func (f *Follower) wait(ctx context.Context) {
-	// On the second, as others of this process: the processor wakes up once.
-	now := time.Now()
-	tick := now.Truncate(idleTick).Add(idleTick).Sub(now)
+	tick := pulse.Next(idleTick)
 	if f.watch == nil || !f.settled || len(f.late) > 0 || time.Since(f.busy) < 2*quiet {
 		tick = busyTick
 	}
