@@ -18,6 +18,7 @@ type Pattern struct {
 	Kind string // failures of different kinds are counted apart
 
 	regex      *regexp.Regexp
+	program    *program // of the same; nil where regex has to do
 	host, user int      // groups; -1 and 0 where the pattern has none
 	begins     []string // see Set
 	needs      prefilter
@@ -120,6 +121,7 @@ func compile(name, kind, regex string, unsafe, needHost bool) (*Pattern, error) 
 			return nil, err
 		}
 	}
+	p.program = newProgram(tree, p.host, p.user)
 	p.begins = begins(tree)
 	p.needs = newPrefilter(tree.Simplify())
 	p.prefixes = sync.OnceValue(func() []prefix { return prefixesOf(tree) })
@@ -135,26 +137,44 @@ func (p *Pattern) Match(message []byte) (Match, bool) {
 	if !p.needs.pass(message) {
 		return Match{}, false
 	}
-	at := p.regex.FindSubmatchIndex(message)
-	if at == nil {
+	at, ok := p.find(message)
+	if !ok || p.HasHost() && at[hostSlot] < 0 {
 		return Match{}, false
 	}
 	var m Match
 	if p.HasHost() {
-		if at[2*p.host] < 0 {
-			return Match{}, false
-		}
-		m.HostAt = [2]int{at[2*p.host], at[2*p.host+1]}
-		var ok bool
+		m.HostAt = [2]int{at[hostSlot], at[hostSlot+1]}
 		if m.Host, m.Bits, ok = parseHost(string(message[m.HostAt[0]:m.HostAt[1]])); !ok {
 			return Match{}, false
 		}
 	}
-	if p.user > 0 && at[2*p.user] >= 0 {
-		m.UserAt = [2]int{at[2*p.user], at[2*p.user+1]}
+	if at[userSlot] >= 0 {
+		m.UserAt = [2]int{at[userSlot], at[userSlot+1]}
 		m.User = string(message[m.UserAt[0]:m.UserAt[1]])
 	}
 	return m, true
+}
+
+// find looks for the expression in a message, and returns where the host and the
+// user are.
+func (p *Pattern) find(message []byte) (at notes, found bool) {
+	if p.program != nil {
+		if at, found, tried := p.program.find(message); tried {
+			return at, found
+		}
+	}
+	at = nowhere
+	groups := p.regex.FindSubmatchIndex(message)
+	if groups == nil {
+		return at, false
+	}
+	if p.HasHost() {
+		copy(at[hostSlot:], groups[2*p.host:][:2])
+	}
+	if p.user > 0 {
+		copy(at[userSlot:], groups[2*p.user:][:2])
+	}
+	return at, true
 }
 
 // parseHost reads an address, or a prefix with its length.
