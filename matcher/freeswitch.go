@@ -141,7 +141,7 @@ func sessionHeader(line []byte, at int) (header, bool) {
 		return header{}, false
 	}
 	prefix, rest := line[at:at+space], at+space+1
-	if len(prefix) != len(sessionUUID) || !shaped(prefix, sessionUUID) {
+	if len(prefix) != len(sessionUUID) || !isSession(prefix) {
 		// A tab above all is none: so do folded headers begin, which callers write.
 		if !stamped(line[rest:]) || bytes.ContainsFunc(prefix, unicode.IsControl) {
 			return header{}, false
@@ -153,6 +153,17 @@ func sessionHeader(line []byte, at int) (header, bool) {
 }
 
 const sessionUUID = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx"
+
+// isSession reports whether text is the UUID of a session. Many lines are asked, hence
+// not by shaped.
+func isSession(text []byte) bool {
+	for i, c := range text {
+		if sessionUUID[i] == 'x' && c-'0' > 9 && c-'a' > 5 || sessionUUID[i] == '-' && c != '-' {
+			return false
+		}
+	}
+	return true
+}
 
 // skipSyslog returns where the text begins behind a syslog header as rsyslog
 // writes it, `Nov 21 07:00:00 host tag[pid]: ` or with an ISO 8601 time, and 0

@@ -21,7 +21,9 @@ type step struct {
 	other int    // either
 	slot  int    // note
 	text  []byte // exactly
-	class class  // one, most, fewest
+	class set    // one, most, fewest
+	may   set    // the bytes that a message may go on with, from this step on
+	sure  bool   // most, fewest: what follows can only stand behind all of them
 }
 
 type stepKind byte
@@ -39,9 +41,25 @@ const (
 	match                   // whatever there is
 )
 
-// A class tells of each byte whether it is a character of the class, or a part of
-// one: either all bytes beyond ASCII are, or none.
-type class *[256]bool
+// A set is one of bytes and of the end of a message. Of a class of characters, either
+// all bytes beyond ASCII are in it, or none.
+type set [5]uint64
+
+const ending = 256
+
+func (s *set) has(c int) bool { return s[c/64]>>(c%64)&1 != 0 }
+func (s *set) add(c int)      { s[c/64] |= 1 << (c % 64) }
+
+// all is whatever there is.
+var all = set{1<<64 - 1, 1<<64 - 1, 1<<64 - 1, 1<<64 - 1, 1}
+
+// at returns what stands at a place of a message.
+func at(message []byte, pos int) int {
+	if pos == len(message) {
+		return ending
+	}
+	return int(message[pos])
+}
 
 // Notes are where the host and the user begin and end in a message, below 0 what is
 // not there.
@@ -81,9 +99,23 @@ func newProgram(tree *syntax.Regexp, host, user int) *program {
 		}
 	}
 	p.join()
-	for _, s := range p.steps {
-		if (s.kind == most || s.kind == fewest) && s.class[utf8.RuneSelf] && !p.narrow(s.next, make([]bool, len(p.steps))) {
+	for i := range p.steps {
+		p.steps[i].may = p.begins(i, make([]bool, len(p.steps)))
+	}
+	for i := range p.steps {
+		s := &p.steps[i]
+		if s.kind != most && s.kind != fewest {
+			continue
+		}
+		next := &p.steps[s.next].may
+		// Where a character of several bytes begins is not looked at: what follows
+		// many of them must tell.
+		if s.class.has(utf8.RuneSelf) && next.has(utf8.RuneSelf) {
 			return nil
+		}
+		s.sure = true
+		for c := range ending {
+			s.sure = s.sure && !(s.class.has(c) && next.has(c))
 		}
 	}
 	return p
@@ -101,8 +133,8 @@ func newStep(all []syntax.Inst, at int) (step, bool) {
 			repeated, next uint32
 		}{{most, i.Out, i.Arg}, {fewest, i.Arg, i.Out}} {
 			if again := &all[loop.repeated]; int(again.Out) == at {
-				if c := newClass(again); c != nil {
-					s.kind, s.next, s.class = loop.kind, int(loop.next), c
+				if class, ok := newClass(again); ok {
+					s.kind, s.next, s.class = loop.kind, int(loop.next), class
 				}
 			}
 		}
@@ -122,21 +154,23 @@ func newStep(all []syntax.Inst, at int) (step, bool) {
 	case syntax.InstNop:
 		s.kind = pass
 	case syntax.InstFail: // package syntax puts one at the beginning of each program
-		s.kind, s.class = one, new([256]bool)
+		s.kind = one
 	default:
 		if i.Op == syntax.InstRune1 && i.Rune[0] < utf8.RuneSelf {
 			s.kind, s.text = exactly, []byte{byte(i.Rune[0])}
 			return s, true
 		}
-		s.kind, s.class = one, newClass(i)
-		return s, s.class != nil
+		var ok bool
+		s.kind = one
+		s.class, ok = newClass(i)
+		return s, ok
 	}
 	return s, true
 }
 
-// newClass returns the class of an instruction, and nil where it is for no
-// character, or for some of those beyond ASCII.
-func newClass(i *syntax.Inst) class {
+// newClass returns the characters of an instruction, and false where it is for none,
+// or for some of those beyond ASCII.
+func newClass(i *syntax.Inst) (class set, ok bool) {
 	beyond := false
 	switch i.Op {
 	case syntax.InstRuneAny, syntax.InstRuneAnyNotNL:
@@ -149,19 +183,17 @@ func newClass(i *syntax.Inst) class {
 		// K also stands for the sign of the Kelvin, where case is folded.
 		folded := syntax.Flags(i.Arg)&syntax.FoldCase != 0 && (i.MatchRune('k') || i.MatchRune('s'))
 		if last < 0 || folded || !beyond && i.Rune[last] >= utf8.RuneSelf {
-			return nil
+			return class, false
 		}
 	default:
-		return nil
+		return class, false
 	}
-	c := new([256]bool)
-	for b := range c {
-		c[b] = beyond
-		if b < utf8.RuneSelf {
-			c[b] = i.MatchRune(rune(b))
+	for b := range ending {
+		if b < utf8.RuneSelf && i.MatchRune(rune(b)) || b >= utf8.RuneSelf && beyond {
+			class.add(b)
 		}
 	}
-	return c
+	return class, true
 }
 
 // join takes out steps that are nothing and makes one of literals in a row.
@@ -189,25 +221,37 @@ func (p *program) join() {
 	}
 }
 
-// narrow reports whether what a step goes on with begins with a character of ASCII.
-// Then it cannot be found within a character of several bytes, and nobody has to
-// look where those begin.
-func (p *program) narrow(at int, seen []bool) bool {
+// begins returns what a message may go on with from a step on.
+func (p *program) begins(at int, seen []bool) (may set) {
 	if seen[at] {
-		return true
+		return may
 	}
 	seen[at] = true
-	switch s := &p.steps[at]; s.kind {
-	case one:
-		return !s.class[utf8.RuneSelf]
-	case most, fewest:
-		return !s.class[utf8.RuneSelf] && p.narrow(s.next, seen)
-	case either:
-		return p.narrow(s.next, seen) && p.narrow(s.other, seen)
-	case note:
-		return p.narrow(s.next, seen)
+	s := &p.steps[at]
+	with := func(next int) {
+		for i, bits := range p.begins(next, seen) {
+			may[i] |= bits
+		}
 	}
-	return true
+	switch s.kind {
+	case exactly:
+		may.add(int(s.text[0]))
+	case one:
+		may = s.class
+	case most, fewest:
+		may = s.class
+		with(s.next)
+	case either:
+		with(s.next)
+		with(s.other)
+	case note, begin:
+		with(s.next)
+	case end:
+		may.add(ending)
+	case match:
+		may = all
+	}
+	return may
 }
 
 // A way is one that was not tried yet.
@@ -218,13 +262,13 @@ type way struct {
 
 // find looks for the expression in a message. Not tried means that there are so many
 // ways that package regexp is faster, which never takes one twice.
-func (p *program) find(message []byte) (at notes, found, tried bool) {
+func (p *program) find(message []byte) (where notes, found, tried bool) {
 	var room [32]way
 	ways := room[:0]
 	work := 4096 + 16*len(message)
-	at = nowhere
+	where = nowhere
 	here, pos := p.start, 0
-	for {
+	for ; work > 0; work-- {
 		s := &p.steps[here]
 		ok := true
 		switch s.kind {
@@ -233,7 +277,7 @@ func (p *program) find(message []byte) (at notes, found, tried bool) {
 				pos += len(s.text)
 			}
 		case one:
-			if ok = pos < len(message) && s.class[message[pos]]; ok {
+			if ok = s.class.has(at(message, pos)); ok {
 				size := 1
 				if message[pos] >= utf8.RuneSelf {
 					_, size = utf8.DecodeRune(message[pos:])
@@ -242,37 +286,45 @@ func (p *program) find(message []byte) (at notes, found, tried bool) {
 			}
 		case most, fewest:
 			to := pos
-			for to < len(message) && s.class[message[to]] {
+			for s.class.has(at(message, to)) {
 				to++
 			}
 			work -= to - pos
-			ways, ok = append(ways, way{here, pos, to}), false
+			if s.sure {
+				pos = to
+			} else {
+				ways, ok = append(ways, way{here, pos, to}), false
+			}
 		case either:
-			ways = append(ways, way{here, pos, pos})
+			switch c := at(message, pos); {
+			case !p.steps[s.next].may.has(c):
+				here = s.other
+				continue
+			case p.steps[s.other].may.has(c):
+				ways = append(ways, way{here, pos, pos})
+			}
 		case note:
-			ways = append(ways, way{here, pos, at[s.slot]})
-			at[s.slot] = pos
+			ways = append(ways, way{here, pos, where[s.slot]})
+			where[s.slot] = pos
 		case begin:
 			ok = pos == 0
 		case end:
 			ok = pos == len(message)
 		case match:
-			return at, true, true
+			return where, true, true
 		}
 		if ok {
 			here = s.next
-		} else if here, pos, ok = p.back(message, &ways, &at, &work); !ok {
-			return at, false, true
-		}
-		if work--; work < 0 {
-			return at, false, false
+		} else if here, pos, ok = p.back(message, &ways, &where, &work); !ok {
+			return where, false, true
 		}
 	}
+	return where, false, false
 }
 
 // back takes the newest of the ways and returns the step with which it goes on, and
 // where; false where none is left.
-func (p *program) back(message []byte, ways *[]way, at *notes, work *int) (here, pos int, ok bool) {
+func (p *program) back(message []byte, ways *[]way, where *notes, work *int) (here, pos int, ok bool) {
 	for len(*ways) > 0 {
 		last := len(*ways) - 1
 		w := &(*ways)[last]
@@ -283,7 +335,7 @@ func (p *program) back(message []byte, ways *[]way, at *notes, work *int) (here,
 		case either:
 			here, pos, ok = s.other, w.from, true
 		case note:
-			at[s.slot] = w.to
+			where[s.slot] = w.to
 		case most:
 			here, pos, ok = s.next, w.to, true
 			if next.kind == exactly {
