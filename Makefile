@@ -68,7 +68,7 @@ bench:
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
 bench-peers: build ## band beside fail2ban: writes docs/performance.md; takes three quarters of an hour and a quiet machine
-	@for tool in fail2ban-server nft ip gnuplot; do command -v $$tool >/dev/null || exec ./packaging/bench/tools.sh; done
+	@for tool in fail2ban-server nft ip gnuplot perf; do command -v $$tool >/dev/null || exec ./packaging/bench/tools.sh; done
 	as=env; [ "$$(id -u)" = 0 ] || as="sudo env PATH=$$PATH"; $(GO) run -exec "$$as" ./packaging/bench
 
 soak: tools ## ten minutes of all that may befall a server; SEED=n repeats what befell it

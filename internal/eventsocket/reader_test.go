@@ -6,6 +6,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -30,8 +31,14 @@ func (c chunks) Read(p []byte) (int, error) {
 	return c.r.Read(p[:min(n, len(p))])
 }
 
-// TestRecordings reads what FreeSWITCH sent in chunks of all sizes up to over
-// that of an event, and some beyond.
+func same(a, b []eventsocket.Event) bool {
+	return slices.EqualFunc(a, b, func(x, y eventsocket.Event) bool {
+		return x.Time.Equal(y.Time) && x.Clipped == y.Clipped && bytes.Equal(x.Text, y.Text)
+	})
+}
+
+// TestRecordings reads what FreeSWITCH sent in chunks of all sizes, of large ones
+// some.
 func TestRecordings(t *testing.T) {
 	t.Parallel()
 	for _, rec := range recordings {
@@ -45,7 +52,7 @@ func TestRecordings(t *testing.T) {
 			if i == 0 && e.Name() != rec.first {
 				t.Errorf("%s begins with %q, want %q", rec.name, e.Name(), rec.first)
 			}
-			if e.Time.Year() != 2026 || e.Clipped {
+			if e.Time.Year() != 2026 || e.Clipped != (rec.name == recordings[0].name && i == 114) { // whose user-agent has 32,000 bytes
 				t.Errorf("%s: event %d is of %v, clipped: %v", rec.name, i, e.Time, e.Clipped)
 			}
 			if e.Name() == "sofia::register_failure" {
@@ -59,10 +66,10 @@ func TestRecordings(t *testing.T) {
 		if failures != rec.failures {
 			t.Errorf("%s: %d failures, want %d", rec.name, failures, rec.failures)
 		}
-		for size := 1; size < 1500; size += 1 + size/100 {
+		for size := 1; size < 1500; size += 1 + size/20 {
 			for _, random := range []*rand.Rand{nil, rand.New(rand.NewPCG(1, uint64(size)))} {
 				got, messages, err := eventsocket.ReadAll(chunks{bytes.NewReader(text), size, random})
-				if err != nil || messages != rec.messages || !cmp.Equal(got, whole) {
+				if err != nil || messages != rec.messages || !same(got, whole) {
 					t.Fatalf("%s in chunks of %d: %d events in %d messages, error %v", rec.name, size, len(got), messages, err)
 				}
 			}
@@ -204,7 +211,7 @@ func FuzzReader(f *testing.F) {
 	f.Fuzz(func(t *testing.T, stream []byte, seed uint64) {
 		whole, messages, err := eventsocket.ReadAll(bytes.NewReader(stream))
 		got, n, errChunks := eventsocket.ReadAll(chunks{bytes.NewReader(stream), 1 + int(seed%100), rand.New(rand.NewPCG(seed, 0))})
-		if n != messages || (err == nil) != (errChunks == nil) || err != nil && err.Error() != errChunks.Error() || !cmp.Equal(got, whole) {
+		if n != messages || (err == nil) != (errChunks == nil) || err != nil && err.Error() != errChunks.Error() || !same(got, whole) {
 			t.Errorf("%d messages, %d events, error %v; in chunks %d, %d, %v", messages, len(whole), err, n, len(got), errChunks)
 		}
 		size := 0

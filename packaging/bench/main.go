@@ -41,6 +41,7 @@ var subjects = []subject{
 	{"idle", (*bench).idle},
 	{"packets", (*bench).packets},
 	{"scaling", (*bench).scaling},
+	{"profiles", (*bench).profiles},
 }
 
 // A bench is one run of the subjects.
@@ -52,6 +53,7 @@ type bench struct {
 	rooms int // made so far
 	figures
 	curves   []curve
+	made     []profile
 	commands map[string][]string // by subject
 }
 

@@ -86,6 +86,18 @@ func (b *bench) packets(ctx context.Context) (err error) {
 			b.add("packets", honestPacket, who, cost["honest, "+who]-cost["honest, no table"])
 		}
 	}
+	for _, of := range []struct{ name, title, who string }{
+		{"banned", "Banned packets, sending included", "banned, " + bandName},
+		{"honest", "Honest packets, sending included", "honest, " + bandName},
+	} {
+		only := slices.DeleteFunc(slices.Clone(s.streams), func(s stream) bool { return s.who != of.who })
+		if err := b.sampled(ctx, os.Getpid(), of.name, of.title, func() error {
+			_, err := b.send(ctx, only)
+			return err
+		}); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

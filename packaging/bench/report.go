@@ -24,7 +24,8 @@ type page struct {
 	Rows     []row
 	Subjects []subjectPart
 	Curves   []curve
-	Plots    string // their directory, from the page
+	Profiles []profile
+	Plots    string // the directory of plots and profiles, from the page
 }
 
 // A row of the first table: what is measured, of whom, and the target.
@@ -134,7 +135,7 @@ var roomDir = regexp.MustCompile(`DIR/band-bench-\d+-\d+`)
 // report draws the plots and writes the page, or prints it where out is "".
 func (b *bench) report(ctx context.Context, m *machine, out string) error {
 	m.LoadAfter = load()
-	p := page{machine: m, Rows: b.rows(), Curves: b.curves, Plots: strings.TrimSuffix(filepath.Base(out), ".md")}
+	p := page{machine: m, Rows: b.rows(), Curves: b.curves, Profiles: b.made, Plots: strings.TrimSuffix(filepath.Base(out), ".md")}
 	for _, s := range subjects {
 		part := subjectPart{Name: s.name, Commands: b.commands[s.name]}
 		for _, f := range b.all {
@@ -165,6 +166,11 @@ func (b *bench) report(ctx context.Context, m *machine, out string) error {
 	for _, c := range b.curves {
 		if err := c.draw(ctx, plots); err != nil {
 			return err
+		}
+	}
+	for _, p := range b.made {
+		if err := os.WriteFile(filepath.Join(plots, p.Name+".txt"), []byte(p.text), 0o644); err != nil {
+			return fmt.Errorf("write the report: %w", err)
 		}
 	}
 	kept, err := os.ReadFile(out)

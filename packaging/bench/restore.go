@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"time"
 )
 
@@ -39,24 +40,45 @@ func (b *bench) restore(ctx context.Context) error {
 	return nil
 }
 
-func (b *bench) restarts(ctx context.Context, p peer, n int) (err error) {
+// crowd makes a stand at which a peer has banned many hosts.
+func (b *bench) crowd(ctx context.Context, p peer, n int) (*stand, []netip.Addr, error) {
 	const once = 1
 	s, err := b.stand(ctx, p, once)
+	if err != nil {
+		return nil, nil, err
+	}
+	hosts := hosts(n)
+	b.say("%s gets %s bans", p.name(), digits(n))
+	if err = appendTo(s.log(), failuresOf(hosts, once)); err == nil {
+		_, err = s.watch.all(ctx, n, 10*time.Minute)
+	}
+	if err == nil {
+		err = s.watch.listed()
+	}
+	if err != nil {
+		return nil, nil, errors.Join(err, s.close())
+	}
+	return s, hosts, nil
+}
+
+// stopAndFlush leaves nothing of the daemon in the kernel, as a boot does.
+func (s *stand) stopAndFlush(ctx context.Context) error {
+	if err := s.daemon.stop(); err != nil {
+		return err
+	}
+	if _, err := s.run(ctx, "nft", "flush", "ruleset"); err != nil {
+		return err
+	}
+	_, err := s.watch.all(ctx, 0, patience)
+	return err
+}
+
+func (b *bench) restarts(ctx context.Context, p peer, n int) (err error) {
+	s, hosts, err := b.crowd(ctx, p, n)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
-	hosts := hosts(n)
-	b.say("%s gets %s bans", p.name(), digits(n))
-	if err := appendTo(s.log(), failuresOf(hosts, once)); err != nil {
-		return err
-	}
-	if _, err := s.watch.all(ctx, n, 10*time.Minute); err != nil {
-		return err
-	}
-	if err := s.watch.listed(); err != nil {
-		return err
-	}
 	who := p.name()
 	outside, err := b.outside(ctx, s.room, hosts[n/2])
 	if err != nil {
@@ -85,13 +107,7 @@ func (b *bench) restarts(ctx context.Context, p peer, n int) (err error) {
 		b.add("restore", unprotected, who, probe.passed().Seconds())
 		b.add("restore", leastBans, who, float64(s.watch.forgetLeast()))
 
-		if err := s.daemon.stop(); err != nil {
-			return err
-		}
-		if _, err := s.run(ctx, "nft", "flush", "ruleset"); err != nil {
-			return err
-		}
-		if _, err := s.watch.all(ctx, 0, patience); err != nil {
+		if err := s.stopAndFlush(ctx); err != nil {
 			return err
 		}
 		begin := time.Now()
