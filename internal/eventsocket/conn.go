@@ -196,11 +196,11 @@ func (c *Conn) await(kind string) (message, error) {
 // from then on. One goroutine at a time may call it.
 //
 // It is to be called again soon. FreeSWITCH keeps 100,000 events for a client
-// that does not read and loses what comes after, without telling the client; it
-// ends the connection when it has lost over 500 in a row, and until then all
-// its clients may have to wait (mod_event_socket.c: event_handler,
-// kill_listener). After ten minutes it leaves out the rest of a message that it
-// could not send (switch_apr.c: switch_socket_send).
+// that does not read, and loses what comes after without telling the client. When
+// it has lost over 500 in a row it ends the connection, and while it tries to say
+// so all its clients wait (mod_event_socket.c: event_handler, kill_listener). Of
+// a message that it cannot send for ten minutes it leaves out the rest, and goes
+// on with the next one (switch_apr.c: switch_socket_send).
 func (c *Conn) Next(ctx context.Context) (Event, error) {
 	var e Event
 	if err := c.until(ctx, func() (err error) { e, err = c.next(); return err }); err != nil {

@@ -148,7 +148,7 @@ func (b *bench) profiled(ctx context.Context, name, title string) error {
 		}
 		p.text += part.title + "\n\n"
 		for line := range strings.Lines(report) {
-			if line = strings.TrimSpace(line); line != "" && line[0] != '#' {
+			if line = strings.TrimRight(line, " -\n"); line != "" && line[0] != '#' { // behind there is what no symbol has
 				p.text += line + "\n"
 			}
 		}

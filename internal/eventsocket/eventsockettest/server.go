@@ -45,7 +45,8 @@ type Server struct {
 
 	mu       sync.Mutex
 	changed  sync.Cond
-	clients  map[*client]bool // those that are connected; true: subscribed
+	clients  map[*client]bool // those that are connected
+	last     *client          // the one that subscribed last, while it is connected
 	commands []string
 	silent   bool
 	closed   bool
@@ -113,10 +114,9 @@ func (s *Server) change(do func()) {
 
 func (s *Server) serve(conn net.Conn) {
 	c := &client{Conn: conn, random: rand.New(rand.NewPCG(s.config.Seed, 0))}
-	defer c.Close()
-	defer s.change(func() { delete(s.clients, c) })
+	defer s.change(func() { s.forget(c) })
 	s.change(func() {
-		s.clients[c] = false
+		s.clients[c] = true
 		if s.closed {
 			_ = c.Close()
 		}
@@ -128,7 +128,7 @@ func (s *Server) serve(conn net.Conn) {
 			return
 		}
 		if authed && strings.HasPrefix(command, "event ") {
-			s.change(func() { s.clients[c] = true })
+			s.change(func() { s.last = c })
 		}
 		lines, err := readCommand(in)
 		if err != nil {
@@ -136,6 +136,15 @@ func (s *Server) serve(conn net.Conn) {
 		}
 		command = lines
 		s.change(func() { s.commands = append(s.commands, command) })
+	}
+}
+
+// forget is called with the mutex held.
+func (s *Server) forget(c *client) {
+	_ = c.Close()
+	delete(s.clients, c)
+	if s.last == c {
+		s.last = nil
 	}
 }
 
@@ -215,28 +224,20 @@ func (s *Server) Send(p []byte) {
 	}
 }
 
-// Stream sends what it reads to a client that is subscribed, and waits until there
-// is one. The error is that of the client, or of the reader.
+// Stream sends what it reads to the client that subscribed last, and waits until
+// there is one. The error is that of the client, or of the reader.
 func (s *Server) Stream(r io.Reader) error {
-	s.mu.Lock()
 	late := false
 	defer time.AfterFunc(patience, func() { s.change(func() { late = true }) }).Stop()
-	var to *client
-	for to == nil {
-		for c, subscribed := range s.clients {
-			if subscribed {
-				to = c
-			}
-		}
-		if to == nil && (late || s.closed) {
-			s.mu.Unlock()
-			return errors.New("no client has subscribed")
-		}
-		if to == nil {
-			s.changed.Wait()
-		}
+	s.mu.Lock()
+	for s.last == nil && !late && !s.closed {
+		s.changed.Wait()
 	}
+	to := s.last
 	s.mu.Unlock()
+	if to == nil {
+		return errors.New("no client has subscribed")
+	}
 	return s.send(to, r)
 }
 
@@ -247,7 +248,7 @@ func (s *Server) Silence(on bool) { s.change(func() { s.silent = on }) }
 func (s *Server) Drop() {
 	s.change(func() {
 		for c := range s.clients {
-			_ = c.Close()
+			s.forget(c)
 		}
 	})
 }
