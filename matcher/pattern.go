@@ -18,9 +18,9 @@ type Pattern struct {
 	Kind string // failures of different kinds are counted apart
 
 	regex      *regexp.Regexp
-	program    *program // of the same; nil where regex has to do
-	host, user int      // groups; -1 and 0 where the pattern has none
-	begins     []string // see Set
+	program    func() *program // of the same; nil where regex has to do
+	host, user int             // groups; -1 and 0 where the pattern has none
+	begins     []string        // see Set
 	needs      prefilter
 	prefixes   func() []prefix // see Near
 }
@@ -121,7 +121,7 @@ func compile(name, kind, regex string, unsafe, needHost bool) (*Pattern, error) 
 			return nil, err
 		}
 	}
-	p.program = newProgram(tree, p.host, p.user)
+	p.program = sync.OnceValue(func() *program { return newProgram(tree, p.host, p.user) })
 	p.begins = begins(tree)
 	p.needs = newPrefilter(tree.Simplify())
 	p.prefixes = sync.OnceValue(func() []prefix { return prefixesOf(tree) })
@@ -158,8 +158,8 @@ func (p *Pattern) Match(message []byte) (Match, bool) {
 // find looks for the expression in a message, and returns where the host and the
 // user are.
 func (p *Pattern) find(message []byte) (at notes, found bool) {
-	if p.program != nil {
-		if at, found, tried := p.program.find(message); tried {
+	if program := p.program(); program != nil {
+		if at, found, tried := program.find(message); tried {
 			return at, found
 		}
 	}

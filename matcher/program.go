@@ -50,6 +50,13 @@ const ending = 256
 func (s *set) has(c int) bool { return s[c/64]>>(c%64)&1 != 0 }
 func (s *set) add(c int)      { s[c/64] |= 1 << (c % 64) }
 
+func (s set) or(t set) set {
+	for i := range s {
+		s[i] |= t[i]
+	}
+	return s
+}
+
 // all is whatever there is.
 var all = set{1<<64 - 1, 1<<64 - 1, 1<<64 - 1, 1<<64 - 1, 1}
 
@@ -99,9 +106,7 @@ func newProgram(tree *syntax.Regexp, host, user int) *program {
 		}
 	}
 	p.join()
-	for i := range p.steps {
-		p.steps[i].may = p.begins(i, make([]bool, len(p.steps)))
-	}
+	p.look()
 	for i := range p.steps {
 		s := &p.steps[i]
 		if s.kind != most && s.kind != fewest {
@@ -124,10 +129,10 @@ func newProgram(tree *syntax.Regexp, host, user int) *program {
 // newStep returns the step of an instruction, and false where there is none.
 func newStep(all []syntax.Inst, at int) (step, bool) {
 	i := &all[at]
-	s := step{next: int(i.Out), other: int(i.Arg), slot: int(i.Arg)}
+	s := step{next: int(i.Out)}
 	switch i.Op {
 	case syntax.InstAlt:
-		s.kind = either
+		s.kind, s.other = either, int(i.Arg)
 		for _, loop := range []struct {
 			kind           stepKind
 			repeated, next uint32
@@ -139,7 +144,7 @@ func newStep(all []syntax.Inst, at int) (step, bool) {
 			}
 		}
 	case syntax.InstCapture:
-		s.kind = note
+		s.kind, s.slot = note, int(i.Arg)
 	case syntax.InstEmptyWidth:
 		switch syntax.EmptyOp(i.Arg) {
 		case syntax.EmptyBeginText:
@@ -221,37 +226,41 @@ func (p *program) join() {
 	}
 }
 
-// begins returns what a message may go on with from a step on.
-func (p *program) begins(at int, seen []bool) (may set) {
-	if seen[at] {
-		return may
-	}
-	seen[at] = true
-	s := &p.steps[at]
-	with := func(next int) {
-		for i, bits := range p.begins(next, seen) {
-			may[i] |= bits
+// look finds out what a message may go on with from each step on.
+func (p *program) look() {
+	for changed := true; changed; {
+		changed = false
+		for i := range p.steps {
+			s := &p.steps[i]
+			if may := p.begins(s); may != s.may {
+				s.may, changed = may, true
+			}
 		}
 	}
+}
+
+// begins returns what a message may go on with, by what is known of the steps behind.
+func (p *program) begins(s *step) set {
+	next, other := p.steps[s.next].may, p.steps[s.other].may
 	switch s.kind {
 	case exactly:
+		var may set
 		may.add(int(s.text[0]))
+		return may
 	case one:
-		may = s.class
+		return s.class
 	case most, fewest:
-		may = s.class
-		with(s.next)
+		return s.class.or(next)
 	case either:
-		with(s.next)
-		with(s.other)
-	case note, begin:
-		with(s.next)
+		return next.or(other)
 	case end:
+		var may set
 		may.add(ending)
+		return may
 	case match:
-		may = all
+		return all
 	}
-	return may
+	return next
 }
 
 // A way is one that was not tried yet.

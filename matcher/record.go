@@ -41,6 +41,8 @@ type Framer struct {
 	format  Format
 	buf     []byte // from the start of the pending record on
 	lent    bool   // it is what was pushed, and not to be changed
+	pushed  []byte // what was pushed last, behind other bytes
+	ahead   []byte // the end of it, which was not copied behind them yet
 	offset  int64  // of buf[0] in the stream
 	head    header // of the pending record
 	line    int    // number of the pending record's first line
@@ -64,9 +66,30 @@ func (f *Framer) Push(data []byte) {
 		f.buf, f.lent = data[:len(data):len(data)], true
 		return
 	}
+	f.buf = append(f.buf, f.ahead...)
 	f.omitMiddle()
-	if len(data) > 0 {
-		f.buf, f.lent = append(f.buf, data...), false // there is no room behind what was lent
+	f.pushed, f.ahead = data[:len(data):len(data)], data
+}
+
+// more copies the next line that was pushed behind what is pending, and returns false
+// where there is none. Seldom is it more than one or two: see borrow.
+func (f *Framer) more() bool {
+	if len(f.ahead) == 0 {
+		return false
+	}
+	n := bytes.IndexByte(f.ahead, '\n') + 1
+	if n == 0 {
+		n = len(f.ahead)
+	}
+	f.buf, f.ahead, f.lent = append(f.buf, f.ahead[:n]...), f.ahead[n:], false // there is no room behind what was lent
+	return true
+}
+
+// borrow takes what was pushed as it is, as soon as nothing before it is pending.
+func (f *Framer) borrow() {
+	copied := len(f.pushed) - len(f.ahead)
+	if len(f.ahead) > 0 && len(f.buf) <= copied {
+		f.buf, f.ahead, f.lent = f.pushed[copied-len(f.buf):], nil, true
 	}
 }
 
@@ -95,6 +118,9 @@ func (f *Framer) next(r *Record) bool {
 		}
 		if !f.judged {
 			if end == 0 && len(line) < LineStart {
+				if f.more() {
+					continue
+				}
 				return false
 			}
 			if f.judge(line, r) {
@@ -108,6 +134,9 @@ func (f *Framer) next(r *Record) bool {
 			}
 		}
 		if end == 0 {
+			if f.more() {
+				continue
+			}
 			return false
 		}
 		f.scanned = end
@@ -173,7 +202,7 @@ func (f *Framer) Finish(records []Record) []Record {
 }
 
 // Pending returns how many bytes wait for the end of their record.
-func (f *Framer) Pending() int { return len(f.buf) }
+func (f *Framer) Pending() int { return len(f.buf) + len(f.ahead) }
 
 // judge decides what the line behind the scanned ones is. Where it starts
 // another record, the pending one is complete and given out.
@@ -202,6 +231,7 @@ func (f *Framer) take(n int, r *Record) {
 	r.Line, r.End = f.line, f.offset+f.omitted+int64(n)
 	f.buf, f.offset, f.line = f.buf[n:], r.End, f.line+f.lines
 	f.head, f.lines, f.scanned, f.carried, f.judged, f.seen, f.omitted = header{}, 0, 0, 0, false, 0, 0
+	f.borrow()
 }
 
 // omitMiddle bounds the pending record. It waits until Next has looked at all

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -118,9 +117,9 @@ func (f *File) Run(ctx context.Context, out chan<- Batch) error {
 // framing turns chunks into records and knows the position behind each.
 type framing struct {
 	framer *matcher.Framer
-	read   int64   // bytes pushed so far
-	usual  int     // how many records the chunk before had
-	chunks []begun // those that may hold the end of the pending record
+	read   int64               // bytes pushed so far
+	rooms  [2][]matcher.Record // for the next batch, and that of the one before, which is not looked at any more then
+	chunks []begun             // those that may hold the end of the pending record
 }
 
 // begun is a chunk and the offset in the stream at which it begins.
@@ -130,7 +129,8 @@ type begun struct {
 }
 
 func (f *framing) add(chunk follow.Chunk) (Batch, error) {
-	var b Batch
+	b := Batch{Records: f.rooms[0][:0]}
+	clear(f.rooms[0])  // lest it keep what was read
 	if chunk.NewFile { // the old file ends here, and with it its last record
 		b.Records = f.framer.Finish(b.Records)
 	}
@@ -142,10 +142,15 @@ func (f *framing) add(chunk follow.Chunk) (Batch, error) {
 	if len(chunk.Data) > 0 {
 		f.framer.Push(chunk.Data)
 	}
-	b.Records = f.framer.Drain(slices.Grow(b.Records, f.usual+1)) // it looks for one more than there are
-	f.usual = len(b.Records)
+	b.Records = f.framer.Drain(b.Records)
 	if chunk.Settled && !pageEnds(chunk) && !f.framer.Torn() {
 		b.Records = f.framer.Finish(b.Records)
+	}
+	switch {
+	case chunk.Settled: // what follows may be little, and long in coming
+		f.rooms = [2][]matcher.Record{}
+	case len(b.Records) > 0:
+		f.rooms = [2][]matcher.Record{f.rooms[1], b.Records}
 	}
 	if n := len(b.Records); n > 0 && b.Records[n-1].End > end {
 		_, position = f.position(b.Records)

@@ -8,8 +8,11 @@ import (
 
 // A Batch is what one source read, in order.
 type Batch struct {
-	Source  string           // its name
-	Records []matcher.Record // complete ones only
+	Source string // its name
+	// Records are complete ones only. They are the receiver's until it receives the
+	// next batch of the source: then their slice is used again, what they point to is
+	// not.
+	Records []matcher.Record
 	// Cursor is the position behind the last of Records, to be handed back
 	// when the source is opened again; nil where it did not move.
 	Cursor json.RawMessage
