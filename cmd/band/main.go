@@ -153,12 +153,15 @@ func run(o options, log *slog.Logger) error {
 	}
 	log.Info("band starts", "version", version.String(), "pid", os.Getpid())
 	d, err := daemon.New(daemon.Config{
-		Load:       func() *jails.Config { return config.Load(o.config) },
-		StateDir:   o.state,
-		Socket:     o.socket,
-		Version:    version.String(),
-		Log:        log,
-		Ready:      func() { notify(systemd.SdNotifyReady) },
+		Load:     func() *jails.Config { return config.Load(o.config) },
+		StateDir: o.state,
+		Socket:   o.socket,
+		Version:  version.String(),
+		Log:      log,
+		Ready: func() {
+			notify(systemd.SdNotifyReady)
+			debug.FreeOSMemory() // what the start took, to read the state above all
+		},
 		Alive:      func() { notify(systemd.SdNotifyWatchdog) },
 		AliveEvery: watchdog / 2,
 		Hangups:    hangups,
