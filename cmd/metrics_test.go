@@ -78,8 +78,10 @@ func TestMetrics(t *testing.T) {
 	const address = "127.0.0.1:9719"
 	server.band = fmt.Sprintf("metrics = %q\nallow = ['203.0.113.52']\nfreeswitch = %q\n", address, server.dir)
 	server.jails = map[string]string{
-		"freeswitch-acl": "enabled = false\n",
-		"sshd":           "enabled = false\n",
+		"freeswitch-acl":     "enabled = false\n",
+		"freeswitch-scan":    "enabled = false\n",
+		"freeswitch-scanner": "enabled = false\n",
+		"sshd":               "enabled = false\n",
 		"trial": `
 			format     = 'freeswitch'
 			sources_of = 'freeswitch'
@@ -290,8 +292,10 @@ func TestLag(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.jails = map[string]string{
-		"freeswitch-acl": "enabled = false\n",
-		"sshd":           "[[source]]\njournal = ['SYSLOG_IDENTIFIER=sshd', '_UID=0']\npreferred = true\n",
+		"freeswitch-acl":     "enabled = false\n",
+		"freeswitch-scan":    "enabled = false\n",
+		"freeswitch-scanner": "enabled = false\n",
+		"sshd":               "[[source]]\njournal = ['SYSLOG_IDENTIFIER=sshd', '_UID=0']\npreferred = true\n",
 	}
 	recording, err := os.ReadFile("../testdata/freeswitch/01_basic.guard.log")
 	if err != nil {

@@ -57,6 +57,7 @@ func (c *check) all(with Checker) {
 		c.missing("source", 0, "a jail needs at least one [[source]], or sources_of")
 	}
 	known := c.format(with)
+	c.successes()
 	c.patterns()
 	for _, p := range c.jail.Patterns {
 		c.pattern(p, with, known)
@@ -98,6 +99,9 @@ func (c *check) patterns() {
 	switch {
 	case len(enabled) == 0:
 		blame, text = "pattern."+j.Patterns[0].Name+".enabled", "no pattern is enabled, so nothing would ever match; to switch the jail off write enabled = false"
+	case !slices.ContainsFunc(enabled, func(p Pattern) bool { return !slices.Contains(j.ClearOn, p.Name) }):
+		c.report("clear_on", "every pattern that is enabled tells of a success, so nobody would ever be banned")
+		return
 	case !slices.ContainsFunc(enabled, func(p Pattern) bool { return p.Counts != "never" }):
 		blame, text = "pattern."+enabled[0].Name+".counts", `every pattern that is enabled has counts = "never", so nobody would ever be banned`
 	default:
@@ -113,23 +117,54 @@ var namesUser = regexp.MustCompile(`<USER>|<F-USER>|\(\?P?<user>`)
 // pattern checks one pattern; known tells whether its format can be read.
 func (c *check) pattern(p Pattern, with Checker, known bool) {
 	key := "pattern." + p.Name
-	if p.Regex == "" {
-		c.missing(key+".regex", c.jail.Origins[key].Line, "a pattern needs a regex in '''...'''")
+	what, user, named := ".regex", "<F-USER>...</F-USER>", namesUser.MatchString(p.Regex)
+	if p.Event != "" {
+		what, user, named = ".event", `user = "to-user" or the like`, p.User != ""
+	}
+	switch {
+	case p.Regex == "" && p.Event == "":
+		c.missing(key+".regex", c.jail.Origins[key].Line, "a pattern needs a regex in '''...''', or an event")
+		return
+	case p.Regex != "" && p.Event != "":
+		c.report(c.first(key+".event", key+".regex"), "a pattern has either a regex, for lines, or an event; write a [[pattern]] for each")
+		return
+	case p.Event == "" && (p.Host != "" || p.User != "" || len(p.Where) > 0):
+		for _, of := range []string{".host", ".user", ".where"} {
+			if _, set := c.jail.Origins[key+of]; set {
+				c.report(key+of, "is for a pattern with an event; a regex names the host with <HOST>, and the user with <F-USER>...</F-USER>")
+			}
+		}
+		return
+	case p.Event != "" && p.Counts != "always":
+		c.report(key+".counts", "is for a regex: events have no sessions")
 		return
 	}
-	if !namesUser.MatchString(p.Regex) {
-		text := fmt.Sprintf("the pattern %q must name the user with <F-USER>...</F-USER>, because of ", p.Name)
+	if !named {
+		text := fmt.Sprintf("the pattern %q must name the user with %s, because of ", p.Name, user)
 		switch {
 		case p.Counts == "another-user":
-			c.report(c.first(key+".regex", key+".counts"), text+`counts = "another-user"`)
-		case p.Counts != "never" && p.Enabled && c.jail.Distinct == "user":
-			c.report(c.first(key+".regex", "distinct"), text+`distinct = "user"`)
+			c.report(c.first(key+what, key+".counts"), text+`counts = "another-user"`)
+		case p.Counts != "never" && p.Enabled && c.jail.Distinct == "user" && !slices.Contains(c.jail.ClearOn, p.Name):
+			c.report(c.first(key+what, "distinct"), text+`distinct = "user"`)
 		}
 	}
 	if known {
 		if err := with.Pattern(c.jail.Format, p); err != nil {
-			c.report(c.first(key+".regex", key+".counts", key+".unsafe"), err.Error())
+			c.report(c.first(key+what, key+".host", key+".where", key+".counts", key+".unsafe"), err.Error())
 		}
+	}
+}
+
+// successes checks what the jail says of them.
+func (c *check) successes() {
+	j := &c.jail
+	for _, name := range j.ClearOn {
+		if !slices.ContainsFunc(j.Patterns, func(p Pattern) bool { return p.Name == name }) {
+			c.report("clear_on", fmt.Sprintf("the jail has no pattern %q", name))
+		}
+	}
+	if j.Trust > 0 && len(j.ClearOn) == 0 {
+		c.report("trust", "nothing tells of a success; name patterns that do in clear_on")
 	}
 }
 

@@ -49,9 +49,15 @@ func FuzzParse(f *testing.F) {
 				(j.Escalate.Factor == 1 || j.Escalate.Max == 0 || j.BanTime > 0 && j.Escalate.Max >= j.BanTime) &&
 				checker{}.Format(j.Format, j.Time) == nil && len(j.Sources) > 0 && len(j.Patterns) > 0
 			for _, s := range j.Sources {
-				ok = ok && (s.File != "") != (len(s.Journal) > 0) && (s.File == "" || !s.Unsafe)
+				kinds := 0
+				for _, is := range []bool{s.File != "", len(s.Journal) > 0, s.EventSocket.IsValid()} {
+					if is {
+						kinds++
+					}
+				}
+				ok = ok && kinds == 1 && (len(s.Journal) > 0 || !s.Unsafe) && (s.EventSocket.IsValid() || s.PasswordFile == "")
 				for alternative := range strings.SplitSeq(strings.Join(s.Journal, "\x00"), "\x00+\x00") {
-					ok = ok && (s.File != "" || alternative != "" && (s.Unsafe || strings.Contains(alternative, "_TRANSPORT=kernel") || strings.Contains(alternative, "_UID=") || strings.Contains(alternative, "_SYSTEMD_")))
+					ok = ok && (len(s.Journal) == 0 || alternative != "" && (s.Unsafe || strings.Contains(alternative, "_TRANSPORT=kernel") || strings.Contains(alternative, "_UID=") || strings.Contains(alternative, "_SYSTEMD_")))
 				}
 			}
 			for _, s := range j.Services {
@@ -59,7 +65,7 @@ func FuzzParse(f *testing.F) {
 			}
 			names := map[string]bool{}
 			for _, p := range j.Patterns {
-				ok = ok && p.Name != "" && p.Kind != "" && p.Counts != "" && !names[p.Name] && checker{}.Pattern(j.Format, p) == nil
+				ok = ok && (p.Regex == "") == (p.Event != "") && p.Name != "" && p.Kind != "" && p.Counts != "" && !names[p.Name] && checker{}.Pattern(j.Format, p) == nil
 				names[p.Name] = true
 			}
 			if !ok {

@@ -33,10 +33,12 @@ type Jail struct {
 	MaxRetry   int           // 1 to 10000
 	Distinct   string        // "user": failures add up only when they name different users; "": all do
 	Ports      Ports
-	Services   []string // names as in /proc/PID/comm, whose listening ports are to be covered
-	IPv4Prefix int      // bits of an IPv4 unit, 8 to 32
-	IPv6Prefix int      // bits of an IPv6 unit, 16 to 128
-	Aggregate  int      // when so many units of an IPv4 /24 or IPv6 /48 are banned it is, 2 to 256; 0: never
+	Services   []string      // names as in /proc/PID/comm, whose listening ports are to be covered
+	ClearOn    []string      // names of patterns that tell of a success: it forgives the failures of its unit before
+	Trust      time.Duration // for which a success forgives those behind it too, but for many; 0: not
+	IPv4Prefix int           // bits of an IPv4 unit, 8 to 32
+	IPv6Prefix int           // bits of an IPv6 unit, 16 to 128
+	Aggregate  int           // when so many units of an IPv4 /24 or IPv6 /48 are banned it is, 2 to 256; 0: never
 	Escalate   Escalate
 
 	// Origins tells where each value comes from, by the name of its key:
@@ -47,16 +49,23 @@ type Jail struct {
 	Origins map[string]Origin
 }
 
-// Pattern is a regex of a jail; a record that it matches is a failure, unless
-// Counts says otherwise.
+// Pattern is a regex of a jail, or what it asks of an event; a record that it
+// matches is a failure, unless Counts or the jail's ClearOn say otherwise.
 //
 // Failures of different kinds are counted apart and the larger count decides,
 // because one attempt may write a record of each: for a user that does not
 // exist, FreeSWITCH writes "Can't find user" and then "SIP auth failure".
 type Pattern struct {
 	Name  string
-	Regex string // as written, <HOST> and its like included
+	Regex string // as written, <HOST> and its like included; "": it is for events
 	Kind  string
+
+	// Event is the name of the events that the pattern is for, such as
+	// "sofia::register_failure", Host the field that tells whom to ban, User the
+	// one that tells the user, "" for none. Where are fields, and texts of which
+	// each must be one: whatever the case of letters, * stands for any text.
+	Event, Host, User string
+	Where             map[string][]string
 
 	// Counts is "always", "never" for a record that is no failure itself but
 	// lends its host and user to the others of its session, or "another-user"
@@ -123,7 +132,7 @@ type Checker interface {
 	// whose times may have that layout; layout is "" where the jail sets none.
 	Format(name, layout string) error
 	// Pattern returns an error unless p can be used on records of that format.
-	// It is asked for disabled patterns too, and never with a format that
+	// It is asked for disabled patterns too, those for events among them, and never with a format that
 	// Format refuses without a layout. Where the format tells sessions, p may name no host: its
 	// failures take that of their session.
 	Pattern(format string, p Pattern) error

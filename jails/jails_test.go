@@ -3,6 +3,7 @@ package jails_test
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"regexp"
 	"strings"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"band/jails"
 )
@@ -36,7 +38,7 @@ func (c checker) Pattern(format string, p jails.Pattern) error {
 	if err := c.Format(format, ""); err != nil {
 		panic("asked about a pattern of a format that was refused: " + format)
 	}
-	if !strings.Contains(p.Regex, "<HOST>") && format != "syslog" {
+	if p.Event == "" && !strings.Contains(p.Regex, "<HOST>") && format != "syslog" {
 		return errors.New("it names no <HOST>")
 	}
 	if p.Counts == "another-user" && format == "freeswitch" {
@@ -101,7 +103,7 @@ func TestBadJail(t *testing.T) {
 			`:1: ipv66_prefix: unknown key "ipv66_prefix"; did you mean "ipv6_prefix"?`,
 		}},
 		{"bad: unknown key near none", "colour = 3\n" + sshd, []string{
-			`:1: colour: unknown key "colour"; known keys: enabled, dry_run, format, time, findtime, maxretry, bantime, distinct, ports, services, ipv4_prefix, ipv6_prefix, aggregate, sources_of, source, pattern, escalate`,
+			`:1: colour: unknown key "colour"; known keys: enabled, dry_run, format, time, findtime, maxretry, bantime, distinct, ports, services, ipv4_prefix, ipv6_prefix, aggregate, sources_of, clear_on, trust, source, pattern, escalate`,
 		}},
 		{"bad: key in the wrong case", "MaxRetry = 3\n" + sshd, []string{
 			`:1: MaxRetry: unknown key "MaxRetry"; keys are lower case: write "maxretry"`,
@@ -190,7 +192,7 @@ func TestBadJail(t *testing.T) {
 		{"bad: sources", sshd + "[[source]]\nfile = 'auth.log'\n[[source]]\nfile = '/var/log/[a'\n[[source]]\n", []string{
 			`:9: source.file: "auth.log" must be an absolute path`,
 			`:11: source.file: "/var/log/[a" is not a valid glob`,
-			`:12: source.file: is missing: a source needs a file such as "/var/log/auth.log", or a journal such as ["SYSLOG_IDENTIFIER=sshd", "_UID=0"]`,
+			`:12: source.file: is missing: a source needs a file such as "/var/log/auth.log", a journal such as ["SYSLOG_IDENTIFIER=sshd", "_UID=0"], or an event_socket such as "127.0.0.1:8021"`,
 		}},
 		{"bad: the regex of the second pattern", sshd + "# another\n[[pattern]]\nname = 'user'\nkind = 'user'\n\nregex = '''Invalid user('''\n", []string{
 			"jails.d/ownjail.toml:13: pattern.user.regex: error parsing regexp: missing closing ): `Invalid user(`",
@@ -283,8 +285,8 @@ func TestBadJail(t *testing.T) {
 		}},
 		{"bad: pattern without a name or a regex", sshd + "[[pattern]]\n[[pattern]]\nname = 'x'\n", []string{
 			`:8: pattern.#2.name: is missing: a pattern needs a name`,
-			`:8: pattern.#2.regex: is missing: a pattern needs a regex in '''...'''`,
-			`:9: pattern.x.regex: is missing: a pattern needs a regex in '''...'''`,
+			`:8: pattern.#2.regex: is missing: a pattern needs a regex in '''...''', or an event`,
+			`:9: pattern.x.regex: is missing: a pattern needs a regex in '''...''', or an event`,
 		}},
 		{"bad: a pattern twice", sshd + "[[pattern]]\nname = 'password'\nregex = '('\n", []string{
 			`:9: pattern.#2.name: the name "password" is taken by the pattern on line 4`,
@@ -296,6 +298,42 @@ func TestBadJail(t *testing.T) {
 		{"bad: a refused regex and an unknown key", sshd + "nam = 1\n[[pattern]]\nname = 'x'\nregex = '<HOST>('\n", []string{
 			`:8: pattern.password.nam: unknown key "nam"; did you mean "name"?`,
 			"jails.d/ownjail.toml:11: pattern.x.regex: error parsing regexp: missing closing ): `<HOST>(`",
+		}},
+
+		{"bad: an event socket", sshd + "[[source]]\nevent_socket = 'localhost:8021'\n[[source]]\nevent_socket = '127.0.0.1'\npassword_file = 'secret'\n[[source]]\nevent_socket = 8021\n", []string{
+			`:9: source.event_socket: "localhost:8021" is no address and port; write one such as "127.0.0.1:8021"`,
+			`:11: source.event_socket: "127.0.0.1" is no address and port; write one such as "127.0.0.1:8021"`,
+			`:12: source.password_file: "secret" must be an absolute path`,
+			`:14: source.event_socket: must be an address and a port such as "127.0.0.1:8021", not a number`,
+		}},
+		{"bad: what goes with no event socket, or with nothing else", sshd + "[[source]]\nfile = '/x'\npassword_file = '/y'\n[[source]]\njournal = ['_UID=0']\nevent_socket = '[::1]:8021'\n[[source]]\nevent_socket = '[::1]:8021'\nunsafe = true\n", []string{
+			`:10: source.password_file: is for an event_socket`,
+			`:13: source.event_socket: a source has one of journal and event_socket; write a [[source]] for each`,
+			`:16: source.unsafe: is for a journal; FreeSWITCH alone writes events`,
+		}},
+		{"bad: patterns for events", sshd + "user = 'x'\n[[pattern]]\nname = 'both'\nregex = '<HOST>'\nevent = 'a::b'\n[[pattern]]\nname = 'where'\nevent = 'a::b'\nwhere = 'x'\n[[pattern]]\nname = 'empty'\nevent = ''\nwhere = { x = [1] }\ncounts = 'never'\n", []string{
+			`:8: pattern.password.user: is for a pattern with an event; a regex names the host with <HOST>, and the user with <F-USER>...</F-USER>`,
+			`:12: pattern.both.event: a pattern has either a regex, for lines, or an event; write a [[pattern]] for each`,
+			`:16: pattern.where.where: must be a table such as { user-agent = ["friendly-scanner", "sipcli*"] }, not a string`,
+			`:17: pattern.empty.regex: is missing: a pattern needs a regex in '''...''', or an event`,
+			`:19: pattern.empty.event: must not be empty`,
+			`:20: pattern.empty.where.x: must be a string, not a number`,
+		}},
+		{"bad: sessions of events", sshd + "[[pattern]]\nname = 'x'\nevent = 'a::b'\ncounts = 'never'\n", []string{
+			`:11: pattern.x.counts: is for a regex: events have no sessions`,
+		}},
+		{"bad: distinct users of events that name none", "distinct = 'user'\n" + strings.ReplaceAll(sshd, "^Failed", "^<USER> Failed") + "[[pattern]]\nname = 'x'\nevent = 'a::b'\n", []string{
+			`:11: pattern.x.event: the pattern "x" must name the user with user = "to-user" or the like, because of distinct = "user"`,
+		}},
+		{"bad: successes", "clear_on = ['pasword']\ntrust = '366d'\n" + sshd, []string{
+			`:1: clear_on: the jail has no pattern "pasword"`,
+			`:2: trust: 366d is out of range: 0s to 365d`,
+		}},
+		{"bad: nothing but successes", "clear_on = ['password']\n" + sshd, []string{
+			`:1: clear_on: every pattern that is enabled tells of a success, so nobody would ever be banned`,
+		}},
+		{"bad: trust in nothing", "trust = '1h'\n" + sshd, []string{
+			`:1: trust: nothing tells of a success; name patterns that do in clear_on`,
 		}},
 
 		{"bad: not TOML", sshd + "[[pattern]]\nname = password\n", []string{
@@ -618,7 +656,7 @@ max = "1d"
 				if len(cfg.Problems) > 0 {
 					t.Fatal(cfg.Problems)
 				}
-				if diff := cmp.Diff(&tt.want, jail(cfg, "ownjail")); diff != "" {
+				if diff := cmp.Diff(&tt.want, jail(cfg, "ownjail"), cmpopts.EquateComparable(netip.AddrPort{})); diff != "" {
 					t.Errorf("-want +got:\n%s", diff)
 				}
 			})

@@ -45,7 +45,9 @@ func TestShipped(t *testing.T) {
 	j.Origins = nil
 	want := &jails.Jail{
 		Name: "freeswitch", Enabled: true, Format: "freeswitch",
+		ClearOn: []string{"authenticated", "registered"}, Trust: 8 * time.Hour,
 		Sources: []jails.Source{
+			{EventSocket: netip.MustParseAddrPort("127.0.0.1:8021"), Preferred: true},
 			{File: "/var/log/freeswitch/band.log", Preferred: true}, {File: "/var/log/freeswitch/freeswitch.log"},
 			{Journal: []string{"_SYSTEMD_UNIT=freeswitch.service", "+", "SYSLOG_IDENTIFIER=freeswitch", "_UID=0"}},
 		},
@@ -54,17 +56,20 @@ func TestShipped(t *testing.T) {
 		Ports: jails.Ports{UDP: sipPorts, TCP: sipPorts}, IPv4Prefix: 32, IPv6Prefix: 64,
 		Escalate: jails.Escalate{Factor: 1, Max: 28 * 24 * time.Hour, Forget: 30 * 24 * time.Hour},
 	}
-	if diff := cmp.Diff(want, j); diff != "" {
+	if diff := cmp.Diff(want, j, cmpopts.EquateComparable(netip.AddrPort{})); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 	var kinds []string
 	for _, p := range patterns {
 		kinds = append(kinds, p.Name+" "+p.Kind)
-		if !p.Enabled || p.Unsafe {
+		if off := p.Name == "wrong-call-state" || p.Name == "registered"; p.Enabled == off || p.Unsafe {
 			t.Errorf("pattern %s: enabled %v, unsafe %v", p.Name, p.Enabled, p.Unsafe)
 		}
 	}
-	if diff := cmp.Diff([]string{"auth-failure failure", "unknown-user unknown-user"}, kinds); diff != "" {
+	if diff := cmp.Diff([]string{
+		"auth-failure failure", "unknown-user unknown-user", "failure-event failure", "verto-failure-event failure",
+		"wrong-call-state failure", "authenticated failure", "registered failure",
+	}, kinds); diff != "" {
 		t.Errorf("patterns: -want +got:\n%s", diff)
 	}
 	// What a jail does not set itself, band.toml must be able to set.
@@ -73,7 +78,12 @@ func TestShipped(t *testing.T) {
 		"aggregate", "bantime", "dry_run", "enabled", "escalate.all_jails", "escalate.factor", "escalate.forget", "escalate.max",
 		"findtime", "ipv4_prefix", "ipv6_prefix", "maxretry",
 		"pattern.auth-failure.counts", "pattern.auth-failure.enabled", "pattern.auth-failure.kind", "pattern.auth-failure.unsafe",
+		"pattern.authenticated.counts", "pattern.authenticated.enabled", "pattern.authenticated.kind", "pattern.authenticated.unsafe",
+		"pattern.failure-event.counts", "pattern.failure-event.enabled", "pattern.failure-event.kind", "pattern.failure-event.unsafe",
+		"pattern.registered.counts", "pattern.registered.kind", "pattern.registered.unsafe",
 		"pattern.unknown-user.counts", "pattern.unknown-user.enabled", "pattern.unknown-user.unsafe",
+		"pattern.verto-failure-event.counts", "pattern.verto-failure-event.enabled", "pattern.verto-failure-event.kind", "pattern.verto-failure-event.unsafe",
+		"pattern.wrong-call-state.counts", "pattern.wrong-call-state.kind", "pattern.wrong-call-state.unsafe",
 	}, builtIn); diff != "" {
 		t.Errorf("built-in values: -want +got:\n%s", diff)
 	}
@@ -96,7 +106,7 @@ func TestShippedAsACopy(t *testing.T) {
 		}
 		original, copied := jail(cfg, strings.TrimSuffix(file, ".toml")), jail(cfg, "copy")
 		original.Name, original.Origins, copied.Origins = "copy", nil, nil
-		if diff := cmp.Diff(original, copied); diff != "" {
+		if diff := cmp.Diff(original, copied, cmpopts.EquateComparable(netip.AddrPort{})); diff != "" {
 			t.Errorf("%s: -original +copy:\n%s", file, diff)
 		}
 	}
@@ -196,7 +206,7 @@ name = "auth-failure"
 			if len(cfg.Problems) > 0 {
 				t.Fatal(cfg.Problems)
 			}
-			if diff := cmp.Diff(want, jail(cfg, "freeswitch")); diff != "" {
+			if diff := cmp.Diff(want, jail(cfg, "freeswitch"), cmpopts.EquateComparable(netip.AddrPort{})); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
 			}
 		})
@@ -214,7 +224,7 @@ func TestBadOverlay(t *testing.T) {
 	}{
 		{"bad: a value", "maxretry = 0\nbantime = 60\n", []string{":1: maxretry: 0 is out of range: 1 to 10000"}, 0, 0},
 		{"bad: a regex", "maxretry = 9\n[[pattern]]\nname = 'auth-failure'\nregex = 'x'\n", []string{":4: " + auth + ": it names no <HOST>"}, 0, 0},
-		{"bad: a new pattern without regex", "[[pattern]]\nname = 'x'\n", []string{":1: " + user + ": is missing: a pattern needs a regex in '''...'''"}, 0, 0},
+		{"bad: a new pattern without regex", "[[pattern]]\nname = 'x'\n", []string{":1: " + user + ": is missing: a pattern needs a regex in '''...''', or an event"}, 0, 0},
 		{"bad: no source left", "source = []\n", []string{": source: is missing: a jail needs at least one [[source]], or sources_of"}, 0, 0},
 		{"bad: not TOML", "maxretry = 9\nbantime = 1h\n", []string{":2: not valid TOML: expected a top-level item to end with a newline, comment, or EOF, but got 'h' instead"}, 0, 0},
 
@@ -254,7 +264,7 @@ func TestBadOverlay(t *testing.T) {
 				want.DryRun = true
 				want.Origins["dry_run"] = jails.Origin{Layer: "overlay", File: "/etc/band/jails.d/freeswitch.toml", Line: tt.dry}
 			}
-			if diff := cmp.Diff(want, jail(cfg, "freeswitch")); diff != "" {
+			if diff := cmp.Diff(want, jail(cfg, "freeswitch"), cmpopts.EquateComparable(netip.AddrPort{})); diff != "" {
 				t.Errorf("jail: -want +got:\n%s", diff)
 			}
 		})

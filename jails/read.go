@@ -30,10 +30,10 @@ type layer struct {
 
 	enabled, dryRun                             *setting[bool]
 	format, time, distinct, sourcesOf           *setting[string]
-	findTime, banTime                           *setting[time.Duration]
+	findTime, banTime, trust                    *setting[time.Duration]
 	maxRetry, ipv4Prefix, ipv6Prefix, aggregate *setting[int]
 	ports                                       *setting[Ports]
-	services                                    *setting[[]string]
+	services, clearOn                           *setting[[]string]
 	sources                                     *setting[[]Source]
 	patterns                                    []patternLayer
 	escalate                                    escalateLayer
@@ -51,6 +51,10 @@ type patternLayer struct {
 	label   string // its name; #N for the Nth table when that is missing or taken
 	origin  Origin
 	regex   *setting[string]
+	event   *setting[string]
+	host    *setting[string]
+	user    *setting[string]
+	where   *setting[map[string][]string]
 	kind    *setting[string]
 	counts  *setting[string]
 	enabled *setting[bool]
@@ -118,7 +122,9 @@ func readJail(name, file, jail string, r io.Reader) *layer {
 	t.shared()
 	l.distinct = read(t, "distinct", asDistinct)
 	l.ports = t.ports()
-	l.services = t.services()
+	l.services = t.names("services", `a list of names such as ["freeswitch"]`, asProcess)
+	l.clearOn = t.names("clear_on", `a list of names of patterns such as ["authenticated"]`, asText)
+	l.trust = read(t, "trust", asDuration(0, 365*day, false))
 	t.sources()
 	l.sourcesOf = read(t, "sources_of", orNone(asText))
 	if _, ok := t.values["source"]; ok && l.sourcesOf != nil && l.sourcesOf.value != "" {
@@ -320,12 +326,39 @@ func (t *table) ports() *setting[Ports] {
 	return &setting[Ports]{ports, t.origin("ports")}
 }
 
-func (t *table) services() *setting[[]string] {
-	if _, ok := t.values["services"]; !ok {
+// names reads a list of names.
+func (t *table) names(key, want string, convert func(any) (string, error)) *setting[[]string] {
+	if _, ok := t.values[key]; !ok {
 		return nil
 	}
-	names := list(t, "services", `a list of names such as ["freeswitch"]`, asProcess)
-	return &setting[[]string]{names, t.origin("services")}
+	return &setting[[]string]{list(t, key, want, convert), t.origin(key)}
+}
+
+// where reads what the fields of an event must be.
+func (t *table) where() *setting[map[string][]string] {
+	v, ok := t.values["where"]
+	if !ok {
+		return nil
+	}
+	const forms = `a table such as { user-agent = ["friendly-scanner", "sipcli*"] }`
+	fields, ok := v.(map[string]any)
+	switch {
+	case !ok:
+		t.report(t.line("where"), t.key("where"), "%v", wrongType(forms, v))
+		return nil
+	case len(fields) == 0:
+		return &setting[map[string][]string]{nil, t.origin("where")}
+	}
+	inner := t.inner(member(t.path, "where"), t.key("where"), fields)
+	texts := make(map[string][]string)
+	for field, v := range fields {
+		if text, ok := v.(string); ok {
+			texts[field] = []string{text}
+		} else {
+			texts[field] = list(inner, field, `a text, or a list such as ["friendly-scanner", "sipcli*"]`, asText)
+		}
+	}
+	return &setting[map[string][]string]{texts, t.origin("where")}
 }
 
 func (t *table) patterns() {
@@ -352,6 +385,10 @@ func (t *table) patterns() {
 			label:   label,
 			origin:  Origin{t.layer.name, t.layer.file, line},
 			regex:   read(p, "regex", asRegex),
+			event:   read(p, "event", asText),
+			host:    read(p, "host", asText),
+			user:    read(p, "user", orNone(asText)),
+			where:   p.where(),
 			kind:    read(p, "kind", asText),
 			counts:  read(p, "counts", asOneOf("always", "never", "another-user")),
 			enabled: read(p, "enabled", asBool),

@@ -64,6 +64,9 @@ func TestShippedPatterns(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			var pattern, host, user string
 			for _, p := range shipped(t).Patterns {
+				if p.Regex == "" {
+					continue // it is for events
+				}
 				if m := compile(t, p.Regex).FindStringSubmatch(tt.record); m != nil {
 					if pattern != "" {
 						t.Errorf("both %s and %s match", pattern, p.Name)

@@ -3,25 +3,34 @@ package jails
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"regexp"
 	"slices"
 	"strings"
 )
 
-// Source is where the records of a jail come from: either File or Journal is
-// set.
+// Source is where the records of a jail come from: one of File, Journal and
+// EventSocket is set.
 type Source struct {
 	File    string   // an absolute path, or a glob in the syntax of path/filepath.Match
 	Journal []string // match terms as journalctl(1) takes them, with "+" between alternatives
+
+	EventSocket  netip.AddrPort // of FreeSWITCH
+	PasswordFile string         // an absolute path, whose first line is the event socket's password; "": FreeSWITCH's configuration tells it
+
 	// Preferred sources are trusted more than the jail's others: while one is
 	// being written, failures of the others do not count.
 	Preferred bool
-	Optional  bool // that the file does not exist is nothing to report
+	Optional  bool // that the file or the event socket does not exist is nothing to report
 	Unsafe    bool // the operator vouches for entries of the journal that any local user could have written
 }
 
-// String returns the path, or "journal: " and the terms.
+// String returns the path, "journal: " and the terms, or "event socket " and the
+// address.
 func (s Source) String() string {
+	if s.EventSocket.IsValid() {
+		return "event socket " + s.EventSocket.String()
+	}
 	if len(s.Journal) > 0 {
 		return "journal: " + strings.Join(s.Journal, " ")
 	}
@@ -31,6 +40,7 @@ func (s Source) String() string {
 const (
 	exampleFile    = `"/var/log/auth.log"`
 	exampleJournal = `["SYSLOG_IDENTIFIER=sshd", "_UID=0"]`
+	exampleSocket  = `"127.0.0.1:8021"`
 )
 
 // sources reads the [[source]] tables.
@@ -60,23 +70,50 @@ func (t *table) source() (Source, bool) {
 	set(&s.File, read(t, "file", asGlob))
 	s.Journal = list(t, "journal", "a list of terms such as "+exampleJournal, asTerm)
 
-	_, file := t.values["file"]
-	_, journal := t.values["journal"]
+	set(&s.EventSocket, read(t, "event_socket", asSocket))
+	set(&s.PasswordFile, read(t, "password_file", orNone(asPath)))
+	var kinds []string
+	for _, kind := range []string{"file", "journal", "event_socket"} {
+		if _, ok := t.values[kind]; ok {
+			kinds = append(kinds, kind)
+		}
+	}
+	if len(kinds) == 0 {
+		t.report(t.lines[t.path], t.key("file"), "is missing: a source needs a file such as %s, a journal such as %s, or an event_socket such as %s", exampleFile, exampleJournal, exampleSocket)
+		return s, false
+	}
+	journal, socket := kinds[0] == "journal", kinds[0] == "event_socket"
 	switch {
-	case file && journal:
-		t.report(t.line("journal"), t.key("journal"), "a source has either a file or a journal; write a [[source]] for each")
-	case !file && !journal:
-		t.report(t.lines[t.path], t.key("file"), "is missing: a source needs a file such as %s, or a journal such as %s", exampleFile, exampleJournal)
+	case len(kinds) > 1:
+		t.report(t.line(kinds[1]), t.key(kinds[1]), "a source has one of %s and %s; write a [[source]] for each", kinds[0], kinds[1])
 	case journal && s.Optional:
-		t.report(t.line("optional"), t.key("optional"), "is for a file; the journal is always there")
-	case file && s.Unsafe:
+		t.report(t.line("optional"), t.key("optional"), "is for a file or an event socket; the journal is always there")
+	case !journal && s.Unsafe && socket:
+		t.report(t.line("unsafe"), t.key("unsafe"), "is for a journal; FreeSWITCH alone writes events")
+	case !journal && s.Unsafe:
 		t.report(t.line("unsafe"), t.key("unsafe"), "is for a journal; who can write into a file, its permissions decide")
+	case s.PasswordFile != "" && !socket:
+		t.report(t.line("password_file"), t.key("password_file"), "is for an event_socket")
 	case journal && len(t.layer.problems) == before:
 		if err := checkTerms(s.Journal, s.Unsafe); err != nil {
 			t.report(t.line("journal"), t.key("journal"), "%v", err)
 		}
 	}
 	return s, len(t.layer.problems) == before
+}
+
+// asSocket takes the address of an event socket. A name is not looked up: what it
+// stands for might change.
+func asSocket(v any) (netip.AddrPort, error) {
+	s, ok := v.(string)
+	if !ok {
+		return netip.AddrPort{}, wrongType("an address and a port such as "+exampleSocket, v)
+	}
+	at, err := netip.ParseAddrPort(s)
+	if err != nil || at.Port() == 0 {
+		return netip.AddrPort{}, fmt.Errorf("%q is no address and port; write one such as %s", s, exampleSocket)
+	}
+	return netip.AddrPortFrom(at.Addr().Unmap(), at.Port()), nil
 }
 
 // fieldForm is that of a field of the journal, as systemd checks it

@@ -2,11 +2,13 @@ package jails_test
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 	"testing/fstest"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"band/jails"
 )
@@ -47,14 +49,14 @@ func TestSource(t *testing.T) {
 		{"OK: a file that says safe", "file = '/x'\nunsafe = false", jails.Source{File: "/x"}, nil},
 
 		{"bad: neither", "preferred = true", jails.Source{}, []string{
-			`2: source.file: is missing: a source needs a file such as "/var/log/auth.log", or a journal such as ["SYSLOG_IDENTIFIER=sshd", "_UID=0"]`,
+			`2: source.file: is missing: a source needs a file such as "/var/log/auth.log", a journal such as ["SYSLOG_IDENTIFIER=sshd", "_UID=0"], or an event_socket such as "127.0.0.1:8021"`,
 		}},
 		{"bad: both", "file = '/x'\njournal = ['_UID=0']", jails.Source{}, []string{
-			"4: " + journal + "a source has either a file or a journal; write a [[source]] for each",
+			"4: " + journal + "a source has one of file and journal; write a [[source]] for each",
 		}},
 		{"bad: both, and bad", "file = 'x'\njournal = []", jails.Source{}, []string{
 			`3: source.file: "x" must be an absolute path`,
-			"4: " + journal + "a source has either a file or a journal; write a [[source]] for each",
+			"4: " + journal + "a source has one of file and journal; write a [[source]] for each",
 		}},
 		{"bad: an unsafe file", "file = '/x'\nunsafe = true", jails.Source{}, []string{
 			"4: source.unsafe: is for a journal; who can write into a file, its permissions decide",
@@ -123,7 +125,7 @@ func TestSource(t *testing.T) {
 			if j == nil {
 				t.Fatal("the jail does not run")
 			}
-			if diff := cmp.Diff([]jails.Source{tt.want}, j.Sources); diff != "" {
+			if diff := cmp.Diff([]jails.Source{tt.want}, j.Sources, cmpopts.EquateComparable(netip.AddrPort{})); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
 			}
 		})
@@ -316,7 +318,7 @@ func TestSourcesOf(t *testing.T) {
 				}
 				got[j.Name] = s
 			}
-			if diff := cmp.Diff(tt.want, got); diff != "" {
+			if diff := cmp.Diff(tt.want, got, cmpopts.EquateComparable(netip.AddrPort{})); diff != "" {
 				t.Errorf("sources: -want +got:\n%s", diff)
 			}
 		})

@@ -23,6 +23,8 @@ type Pattern struct {
 	begins     []string        // see Set
 	needs      prefilter
 	prefixes   func() []prefix // see Near
+
+	event *Conditions // in place of all that: it is for events
 }
 
 // A Match is what a pattern found in a record.
@@ -132,8 +134,12 @@ func compile(name, kind, regex string, unsafe, needHost bool) (*Pattern, error) 
 // not has none.
 func (p *Pattern) HasHost() bool { return p.host >= 0 }
 
-// Match looks for the pattern in the message of a record.
+// Match looks for the pattern in the message of a record: the text of an event, where
+// it is for events.
 func (p *Pattern) Match(message []byte) (Match, bool) {
+	if p.event != nil {
+		return p.event.match(message)
+	}
 	if !p.needs.pass(message) {
 		return Match{}, false
 	}

@@ -47,6 +47,13 @@ type Lift struct {
 	At   time.Time    `json:"at,omitzero"`
 }
 
+// Success forgives a unit in a jail its failures before.
+type Success struct {
+	Jail string       `json:"jail"`
+	Unit netip.Prefix `json:"unit"`
+	At   time.Time    `json:"at,omitzero"`
+}
+
 // Allow puts an entry on the allowlist until a time, or takes it off; a zero
 // Until is for ever. Entry is an address, a prefix or a host name.
 type Allow struct {
@@ -78,6 +85,7 @@ type Event struct {
 	Failure  *Failure  `json:"failure,omitempty"`
 	Ban      *Ban      `json:"ban,omitempty"`
 	Lift     *Lift     `json:"lift,omitempty"`
+	Success  *Success  `json:"success,omitempty"`
 	Allow    *Allow    `json:"allow,omitempty"`
 	Resolved *Resolved `json:"resolved,omitempty"`
 	Step     *Step     `json:"step,omitempty"`
@@ -112,6 +120,10 @@ func (b Batch) stored() Batch {
 			lift := *e.Lift
 			lift.At = stamp(lift.At)
 			events[i].Lift = &lift
+		case e.Success != nil:
+			success := *e.Success
+			success.At = stamp(success.At)
+			events[i].Success = &success
 		case e.Allow != nil:
 			allow := *e.Allow
 			allow.Since, allow.Until = stamp(allow.Since), stamp(allow.Until)

@@ -54,7 +54,7 @@ status is 1.` + "\n" + exitCodes,
 				fmt.Fprintf(w, "exempt: it is %s\n", e.Allowed)
 			}
 			for _, n := range e.Counts {
-				fmt.Fprintf(w, "%d of %d failures in jail %s (%s)\n", n.Failures, n.MaxRetry, n.Jail, n.Unit)
+				fmt.Fprintf(w, "%d of %d failures in jail %s (%s)%s\n", n.Failures, n.MaxRetry, n.Jail, n.Unit, forgiven(n))
 			}
 			if len(e.Users) > 0 {
 				var users []string
@@ -87,6 +87,17 @@ status is 1.` + "\n" + exitCodes,
 			return answer
 		},
 	}
+}
+
+// forgiven says that a host succeeded, and what that means.
+func forgiven(n control.Count) string {
+	switch {
+	case n.Succeeded == nil:
+		return ""
+	case n.Trusted:
+		return ", trusted: it logged in at " + local(*n.Succeeded)
+	}
+	return " since it logged in at " + local(*n.Succeeded)
 }
 
 // because says why somebody banned by hand, where he did.

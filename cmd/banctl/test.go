@@ -141,6 +141,9 @@ func newTester(j jails.Jail) (*tester, error) {
 	if t.jail, err = pipeline.NewJail(j); err != nil {
 		return nil, err
 	}
+	if !t.jail.Lines() {
+		return nil, fmt.Errorf("no pattern of the jail %s that is enabled is for lines: they are for events, which no log holds", j.Name)
+	}
 	return t, nil
 }
 

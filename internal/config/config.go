@@ -60,6 +60,10 @@ func (checker) Pattern(format string, p jails.Pattern) error {
 	if err != nil {
 		return err
 	}
+	if p.Event != "" {
+		_, err := matcher.CompileEvent(p.Name, p.Kind, matcher.Conditions{Event: p.Event, Host: p.Host, User: p.User, Where: p.Where}, p.Unsafe)
+		return err
+	}
 	compile := matcher.Compile
 	if matcher.TellsSession(f) {
 		compile = matcher.CompileSession

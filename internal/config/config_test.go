@@ -38,7 +38,7 @@ func TestShipped(t *testing.T) {
 		t.Error(p)
 	}
 	enabled := map[string]bool{
-		"freeswitch": true, "freeswitch-acl": true, "freeswitch-scan": false,
+		"freeswitch": true, "freeswitch-acl": true, "freeswitch-scan": true, "freeswitch-scanner": true,
 		"sshd": true, "asterisk": false, "portscan": false,
 	}
 	for _, j := range c.Jails {

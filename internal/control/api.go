@@ -128,12 +128,17 @@ type PastBan struct {
 	Idle     bool `json:"idle"`     // it is not over, but its jail is not at work
 }
 
-// Count is how many failures of a unit a jail has counted.
+// Count is how many failures of a unit a jail has counted that are not forgiven, and
+// how many lead to a ban.
 type Count struct {
 	Unit     Unit   `json:"unit"`
 	Jail     string `json:"jail"`
 	Failures int    `json:"failures"`
 	MaxRetry int    `json:"maxretry"`
+	// Succeeded is when the unit succeeded last. While it is Trusted for that, only
+	// many failures lead to a ban.
+	Succeeded *time.Time `json:"succeeded,omitempty"`
+	Trusted   bool       `json:"trusted,omitempty"`
 }
 
 // Evidence is a record that a pattern matched.

@@ -142,6 +142,9 @@ func New(c Config) (*Daemon, error) {
 	if _, err := d.findJournal(); err != nil {
 		return nil, errors.Join(err, d.store.Close())
 	}
+	if _, err := d.findEvents(); err != nil {
+		return nil, errors.Join(err, d.store.Close())
+	}
 	d.allow = allowlist.New(allowlist.Config{Log: c.Log, Board: d.board, Now: c.Now, Known: p.Resolved()})
 	d.allow.Set(d.allowItems())
 	d.banner = banner.New(banner.Config{
@@ -274,6 +277,10 @@ func (d *Daemon) take(b source.Batch) {
 	s := d.source(b.Source)
 	if s == nil {
 		return // it is not asked for any more; what it read is not lost, its position did not move
+	}
+	if b.CaughtUp && s.key.socket.IsValid() {
+		d.noteReadable() // whose word counts has changed with the very next record
+		d.look()         // and so has what it costs that a profile logs no failures
 	}
 	s.Live = s.caughtUp && !d.late(s)
 	decision := d.pipeline.Take(s.Source, b.Records, b.Cursor, d.Now())

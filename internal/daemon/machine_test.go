@@ -32,7 +32,7 @@ func (m *machine) run() (stop func()) {
 	log := filepath.Join(m.dir, "door*.log")
 	jail := fmt.Sprintf("format = \"syslog\"\nports = \"all\"\n[[source]]\nfile = %q\n[[pattern]]\nname = \"failed\"\nregex = '^door: failed from <HOST>$'\n", log)
 	files := fstest.MapFS{"jails.d/door.toml": {Data: []byte(jail)}}
-	for _, shipped := range []string{"freeswitch", "freeswitch-acl", "sshd"} {
+	for _, shipped := range []string{"freeswitch", "freeswitch-acl", "freeswitch-scan", "freeswitch-scanner", "sshd"} {
 		files["jails.d/"+shipped+".toml"] = &fstest.MapFile{Data: []byte("enabled = false\n")}
 	}
 	ready := make(chan struct{})

@@ -150,11 +150,11 @@ func (d *Daemon) Explain(ctx context.Context, unit control.Unit) (control.Explan
 				e.Past = append(e.Past, v)
 			}
 		}
-		for _, c := range d.pipeline.Counts(unit.Prefix) {
+		for _, c := range d.pipeline.Counts(unit.Prefix, d.Now()) {
 			evidence = append(evidence, c.Evidence...)
-			count := control.Count{Unit: control.Unit{Prefix: c.Unit}, Jail: c.Jail, Failures: c.Attempts}
-			if j, ok := d.pipeline.Jails[c.Jail]; ok {
-				count.MaxRetry = j.MaxRetry
+			count := control.Count{Unit: control.Unit{Prefix: c.Unit}, Jail: c.Jail, Failures: c.Attempts, MaxRetry: c.MaxRetry, Trusted: c.Trusted}
+			if !c.Succeeded.IsZero() {
+				count.Succeeded = &c.Succeeded
 			}
 			e.Counts = append(e.Counts, count)
 		}

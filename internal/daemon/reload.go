@@ -68,6 +68,11 @@ func (d *Daemon) configure(next *jails.Config) error {
 			added = append(added, journal)
 		}
 	}
+	if err == nil {
+		var sockets []*input
+		sockets, err = d.findEvents()
+		added = append(added, sockets...)
+	}
 	d.start(added...)
 	if err != nil {
 		return fmt.Errorf("reload: %w", err)

@@ -111,8 +111,8 @@ func (d *Daemon) watchForgery(s *following) {
 	}
 	d.board.Raise(doctor.Finding{
 		Kind: doctor.LogForgeable, Severity: doctor.Note, Source: s.Name,
-		Text:   "where FreeSWITCH writes all of its records, callers can write lines that look like failures of others; what does not fit its neighbours is not counted, but only a dedicated log is sure",
-		Remedy: "let FreeSWITCH write a dedicated log (docs/freeswitch.md), and name it in the jail, with preferred = true",
+		Text:   "where FreeSWITCH writes all of its records, callers can write lines that look like failures of others; what does not fit its neighbours is not counted, but only the event socket and a dedicated log are sure",
+		Remedy: "let band read the event socket, or let FreeSWITCH write a dedicated log (docs/freeswitch.md), and name it in the jail, with preferred = true",
 	})
 }
 
@@ -122,7 +122,7 @@ func (d *Daemon) watchForgery(s *following) {
 // more.
 func (d *Daemon) watchSources() {
 	maps.DeleteFunc(d.watched, func(s *following, _ *watched) bool { return !slices.Contains(d.sources, s) })
-	if !slices.ContainsFunc(d.sources, func(s *following) bool { return s.key.path == "" }) {
+	if !slices.ContainsFunc(d.sources, func(s *following) bool { return s.key.match != "" }) {
 		d.board.ClearSource(journal.Source)
 		d.board.ClearAll(doctor.JournalSuppressed, nil)
 	}
@@ -145,6 +145,9 @@ func (d *Daemon) watchSources() {
 		var names []string
 		silent := true
 		for _, of := range j.Sources {
+			if events := of.EventSocket.IsValid(); events && len(j.Events()) == 0 || !events && !j.Lines() {
+				continue // none of its patterns is for that
+			}
 			names = append(names, of.String())
 			matched := false
 			for _, s := range d.sources {
@@ -152,19 +155,39 @@ func (d *Daemon) watchSources() {
 					continue
 				}
 				matched = true
-				silent = silent && s.input.State() == source.Missing && !told[s.Name] && s.key.path != ""
+				silent = silent && s.input.State() == source.Missing && !told[s.Name] && s.key.match == ""
 			}
 			if !matched && of.File != "" && !of.Optional && !of.Preferred {
 				silent = false
 				missing(j, of.File, "no file matches it"+because(of.File))
 			}
 		}
-		if silent {
+		switch {
+		case !silent:
+		case j.Lines():
 			missing(j, "", "the jail has nothing to read: none of "+strings.Join(names, ", ")+" exists")
+		case d.readsFreeSWITCH(): // else it is not missed
+			found[place{j.Name, ""}] = true
+			text := strings.Join(names, ", ") + " is not there"
+			if len(names) == 0 {
+				text = "its patterns are for events, and none of its sources is an event socket"
+			}
+			d.board.Raise(doctor.Finding{
+				Kind: doctor.SourceMissing, Severity: doctor.Note, Jail: j.Name,
+				Text:   "the jail has nothing to read: " + text,
+				Remedy: "switch on FreeSWITCH's event socket, and name it where the jail's sources are named (docs/freeswitch.md); or switch the jail off: enabled = false",
+			})
 		}
 	}
 	d.board.ClearAll(doctor.SourceMissing, func(f doctor.Finding) bool {
 		return f.Jail == "" || found[place{f.Jail, f.Source}]
+	})
+}
+
+// readsFreeSWITCH reports whether a log of FreeSWITCH is there.
+func (d *Daemon) readsFreeSWITCH() bool {
+	return slices.ContainsFunc(d.sources, func(s *following) bool {
+		return strings.HasPrefix(s.key.format, "freeswitch") && s.key.path != "" && s.input.State() == source.Open
 	})
 }
 

@@ -1,13 +1,18 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"net/netip"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
+	"band/internal/freeswitch"
 	"band/internal/journal"
 	"band/internal/pipeline"
 	"band/internal/source"
@@ -28,8 +33,9 @@ type following struct {
 
 // sourceKey tells sources apart: what is read, and in which format.
 type sourceKey struct {
-	path   string // of a file; "" for the journal
+	path   string // of a file
 	match  string // of the journal
+	socket netip.AddrPort
 	format string
 	layout string
 }
@@ -38,7 +44,10 @@ type sourceKey struct {
 // FreeSWITCH's is the format that needs no word.
 func (k sourceKey) name() string {
 	name := k.path
-	if name == "" {
+	switch {
+	case k.socket.IsValid():
+		return jails.Source{EventSocket: k.socket}.String()
+	case name == "":
 		name = "journal: " + k.match
 	}
 	if k.format != "freeswitch" {
@@ -83,7 +92,7 @@ func (d *Daemon) findFiles(later bool) (added []*input, err error) {
 	for _, name := range d.pipeline.Names() {
 		j := d.pipeline.Jails[name]
 		for _, s := range j.Sources {
-			if s.File == "" {
+			if s.File == "" || !j.Lines() {
 				continue
 			}
 			paths, err := d.matching(s.File, j)
@@ -109,7 +118,7 @@ func (d *Daemon) findFiles(later bool) (added []*input, err error) {
 }
 
 func keyOf(j *pipeline.Jail, path, match string) sourceKey {
-	return sourceKey{path, match, j.Format, j.Time}
+	return sourceKey{path: path, match: match, format: j.Format, layout: j.Time}
 }
 
 // matching returns the path, or what a glob matches and ever matched, without
@@ -188,7 +197,7 @@ func (d *Daemon) findJournal() (*input, error) {
 	for _, name := range d.pipeline.Names() {
 		j := d.pipeline.Jails[name]
 		for _, s := range j.Sources {
-			if len(s.Journal) == 0 {
+			if len(s.Journal) == 0 || !j.Lines() {
 				continue
 			}
 			match, err := journal.ParseMatch(s.Journal)
@@ -233,10 +242,93 @@ func (d *Daemon) findJournal() (*input, error) {
 	return in, nil
 }
 
-// noteReadable notes whether the journal can be read.
+// findEvents adds the event sockets that the jails name, and returns what reads them.
+func (d *Daemon) findEvents() ([]*input, error) {
+	type socket struct {
+		*following
+		config source.EventsConfig
+		file   string // of the password
+	}
+	var found []*socket
+	for _, name := range d.pipeline.Names() {
+		j := d.pipeline.Jails[name]
+		events := j.Events()
+		for _, s := range j.Sources {
+			if !s.EventSocket.IsValid() || len(events) == 0 {
+				continue
+			}
+			key := sourceKey{socket: s.EventSocket}
+			i := slices.IndexFunc(found, func(of *socket) bool { return of.key == key })
+			if i < 0 {
+				f, err := d.newSource(key, source.ViaEvents, matcher.Events())
+				if err != nil {
+					return nil, err
+				}
+				f.preferred = s.Preferred
+				i, found = len(found), append(found, &socket{f, source.EventsConfig{
+					Address: s.EventSocket, Name: f.Name, Optional: true, Log: d.log, Board: d.board,
+				}, s.PasswordFile})
+			}
+			of := found[i]
+			of.file = cmp.Or(of.file, s.PasswordFile)
+			of.config.Optional = of.config.Optional && (s.Optional || s.Preferred)
+			for _, event := range events {
+				if !slices.Contains(of.config.Events, event) {
+					of.config.Events = append(of.config.Events, event)
+				}
+			}
+			if !slices.Contains(of.Jails(), j.Name) {
+				of.Watch(j, s.Preferred)
+			}
+		}
+	}
+	var added []*input
+	for _, of := range found {
+		of.config.Password = d.passwordOf(of.file)
+		of.input = &input{reader: source.NewEvents(of.config)}
+		d.sources = append(d.sources, of.following)
+		added = append(added, of.input)
+	}
+	return added, nil
+}
+
+// passwordOf returns what reads the password of an event socket: from the first line
+// of a file, or from FreeSWITCH's configuration where there is none.
+func (d *Daemon) passwordOf(file string) func() (string, error) {
+	if file != "" {
+		return func() (string, error) {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				return "", err
+			}
+			line, _, _ := strings.Cut(string(text), "\n")
+			return strings.TrimSuffix(line, "\r"), nil
+		}
+	}
+	dir := d.Jails.FreeSWITCH
+	return func() (string, error) {
+		at := cmp.Or(dir, freeswitch.Find(freeswitch.Dirs()))
+		if at == "" {
+			return "", errors.New("FreeSWITCH's configuration was not found; name its directory in band.toml (freeswitch), or a password_file in the jail")
+		}
+		c, err := freeswitch.Read(at)
+		switch {
+		case err != nil:
+			return "", err
+		case c.EventSocket.Password == "":
+			return "", fmt.Errorf("%s does not tell it; name a password_file in the jail", at)
+		}
+		return c.EventSocket.Password, nil
+	}
+}
+
+// noteReadable notes whether the journal and the event sockets can be read.
 func (d *Daemon) noteReadable() {
 	for _, s := range d.sources {
 		s.Readable = s.key.path == "" && s.input.State() == source.Open
+		if events, ok := s.input.reader.(*source.Events); ok {
+			s.ReadableSince = events.Since()
+		}
 	}
 }
 
@@ -314,7 +406,8 @@ func (d *Daemon) dropSources() {
 	}
 	stopped := make(map[*input]bool)
 	d.sources = slices.DeleteFunc(d.sources, func(s *following) bool {
-		// The journal is read anew: that loses nothing, and its streams are asked for together.
+		// The journal is read anew: that loses nothing, and its streams are asked for
+		// together. So are the events of an event socket, whose logs go on meanwhile.
 		if s.key.path != "" && wanted(s) {
 			s.Unwatch()
 			return false
@@ -363,6 +456,9 @@ func (d *Daemon) forgetSources() {
 
 // named reports whether a jail names the source as it is, not by a glob.
 func (d *Daemon) named(key sourceKey) bool {
+	if key.path == "" {
+		return true
+	}
 	for _, j := range d.pipeline.Jails {
 		if slices.ContainsFunc(j.Sources, func(of jails.Source) bool { return of.File == key.path }) {
 			return true
@@ -373,7 +469,10 @@ func (d *Daemon) named(key sourceKey) bool {
 
 // reads reports whether a source of a jail names what a source reads.
 func reads(of jails.Source, key sourceKey) bool {
-	if key.path == "" {
+	switch {
+	case key.socket.IsValid():
+		return of.EventSocket == key.socket
+	case key.path == "":
 		match, err := journal.ParseMatch(of.Journal)
 		return len(of.Journal) > 0 && err == nil && match.String() == key.match
 	}

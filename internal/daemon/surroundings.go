@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,6 +18,7 @@ import (
 	"band/internal/doctor"
 	"band/internal/freeswitch"
 	"band/internal/services"
+	"band/internal/source"
 	"band/jails"
 )
 
@@ -202,13 +204,20 @@ func (d *Daemon) takeFreeSWITCH(s surroundings) {
 		if answered {
 			text += " (or so the files say; a module of FreeSWITCH may answer in their place)"
 		}
+		severity := doctor.Error
+		if d.tellsFailures() {
+			severity = doctor.Note
+			text = fmt.Sprintf("the sofia profile %s does not log wrong passwords; the event socket tells of them, and while it is not connected nobody does", p.Name)
+		}
 		d.board.Raise(doctor.Finding{
-			Kind: doctor.FailuresUnlogged, Severity: doctor.Error, Source: at, Text: text,
-			Remedy: fmt.Sprintf(`write <param name="log-auth-failures" value="true"/> into its settings, then: fs_cli -x "sofia profile %s rescan"`,
+			Kind: doctor.FailuresUnlogged, Severity: severity, Source: at, Text: text,
+			Remedy: fmt.Sprintf(`write <param name="log-auth-failures" value="true"/> into its settings, then: fs_cli -x "sofia profile %s rescan"; the event socket, where band reads it, tells of them in any case`,
 				p.Name),
 		})
 	}
 	d.board.ClearAll(doctor.FailuresUnlogged, func(f doctor.Finding) bool { return silent[f.Source] })
+
+	d.watchEventSocket(s.freeswitch.EventSocket)
 
 	var gateways []allowlist.Item
 	for _, g := range s.freeswitch.Gateways {
@@ -231,4 +240,48 @@ func (d *Daemon) takeFreeSWITCH(s surroundings) {
 	if d.gateways = gateways; !same {
 		d.allow.Set(d.allowItems())
 	}
+}
+
+// tellsFailures reports whether an event socket that is connected tells of wrong
+// passwords.
+func (d *Daemon) tellsFailures() bool {
+	return slices.ContainsFunc(d.sources, func(s *following) bool {
+		return s.key.socket.IsValid() && s.input.State() == source.Open && slices.ContainsFunc(s.Jails(), func(j string) bool {
+			return slices.Contains(d.pipeline.Jails[j].Events(), "sofia::register_failure")
+		})
+	})
+}
+
+// stockPassword is what FreeSWITCH ships as the password of its event socket.
+const stockPassword = "ClueCon"
+
+// watchEventSocket looks whether others than this machine may use FreeSWITCH's event
+// socket, by which whoever has the password can do everything.
+func (d *Daemon) watchEventSocket(at freeswitch.EventSocket) {
+	listen, err := netip.ParseAddr(at.IP)
+	local := at.IP == "localhost" || err == nil && listen.IsLoopback()
+	admitted := slices.DeleteFunc(slices.Clone(at.ACLs), func(acl string) bool {
+		prefix, err := netip.ParsePrefix(acl)
+		addr, notAddr := netip.ParseAddr(acl)
+		return acl == "loopback.auto" || err == nil && prefix.Addr().IsLoopback() || notAddr == nil && addr.IsLoopback()
+	})
+	var weak []string
+	severity := doctor.Note
+	if at.IP != "" && !local && (len(at.ACLs) == 0 || len(admitted) > 0) {
+		weak = append(weak, fmt.Sprintf("it listens on %s and admits others than this machine (%s)", at.IP, cmp.Or(strings.Join(admitted, ", "), "there is no ACL")))
+		severity = doctor.Warning
+	}
+	if at.Password == stockPassword {
+		weak = append(weak, "its password is the one that FreeSWITCH ships with")
+	}
+	if len(weak) == 0 || at.At == (freeswitch.Place{}) { // nothing says that it is loaded
+		d.board.ClearAll(doctor.EventSocketWeak, nil)
+		return
+	}
+	d.board.ClearAll(doctor.EventSocketWeak, func(f doctor.Finding) bool { return f.Source == at.At.String() })
+	d.board.Raise(doctor.Finding{
+		Kind: doctor.EventSocketWeak, Severity: severity, Source: at.At.String(),
+		Text:   "whoever may use FreeSWITCH's event socket controls FreeSWITCH: " + strings.Join(weak, ", and "),
+		Remedy: "write listen-ip 127.0.0.1, apply-inbound-acl loopback.auto and a password of your own into event_socket.conf.xml, then: fs_cli -x \"reload mod_event_socket\"",
+	})
 }

@@ -75,6 +75,7 @@ const (
 	// What stands around.
 	FailuresUnlogged     Kind = "failures-unlogged"     // a service was told not to log failures
 	FreeSWITCHUnreadable Kind = "freeswitch-unreadable" // its configuration cannot be read
+	EventSocketWeak      Kind = "event-socket-weak"     // others could use FreeSWITCH's event socket
 	PortUncovered        Kind = "port-uncovered"        // a service listens where its jail does not ban
 	RivalRunning         Kind = "rival-running"         // another program bans beside us
 	MetricsFailing       Kind = "metrics-failing"       // metrics are not served over TCP as was asked for
@@ -90,6 +91,6 @@ func Kinds() []Kind {
 		ClockDisagrees, ClockStepped,
 		StateDamaged, StateFailing, StateSlow, KernelFailing, PacketsUncounted, TableRepaired, UnitsEvicted,
 		AllowUnresolved, AllowFile, ExemptFailing, AddressesUnknown,
-		FailuresUnlogged, FreeSWITCHUnreadable, PortUncovered, RivalRunning, MetricsFailing,
+		FailuresUnlogged, FreeSWITCHUnreadable, EventSocketWeak, PortUncovered, RivalRunning, MetricsFailing,
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"band/matcher"
 )
 
 // How long a Conn waits.
@@ -49,7 +51,7 @@ type Config struct {
 	// Password returns the password. It is called when it is asked for, and its
 	// error is that of Dial.
 	Password func() (string, error)
-	// Events are the events to subscribe to, by the names that Event.Name returns.
+	// Events are the events to subscribe to, by the names that matcher.Event.Name returns.
 	// One that holds "::" is a subclass of CUSTOM, any other a name. FreeSWITCH
 	// takes names that it does not know, and sends nothing for them.
 	Events []string
@@ -201,26 +203,26 @@ func (c *Conn) await(kind string) (message, error) {
 // so all its clients wait (mod_event_socket.c: event_handler, kill_listener). Of
 // a message that it cannot send for ten minutes it leaves out the rest, and goes
 // on with the next one (switch_apr.c: switch_socket_send).
-func (c *Conn) Next(ctx context.Context) (Event, error) {
-	var e Event
+func (c *Conn) Next(ctx context.Context) (matcher.Event, error) {
+	var e matcher.Event
 	if err := c.until(ctx, func() (err error) { e, err = c.next(); return err }); err != nil {
-		return Event{}, err
+		return matcher.Event{}, err
 	}
 	return e, nil
 }
 
-func (c *Conn) next() (Event, error) {
+func (c *Conn) next() (matcher.Event, error) {
 	for {
 		_ = c.conn.SetReadDeadline(time.Now().Add(SilenceTimeout))
 		switch _, err := c.reader.in.Peek(1); {
 		case errors.Is(err, ErrStalled) && !c.asked:
 			if err := c.send(c.ask); err != nil {
-				return Event{}, err
+				return matcher.Event{}, err
 			}
 			c.asked = true
 			continue
 		case err != nil:
-			return Event{}, err
+			return matcher.Event{}, err
 		}
 		_ = c.conn.SetReadDeadline(time.Now().Add(MessageTimeout))
 		m, err := c.reader.next()
@@ -228,7 +230,7 @@ func (c *Conn) next() (Event, error) {
 		case err != nil || m.kind == plainEvent:
 			return m.event, err
 		case m.kind == reply && !m.ok:
-			return Event{}, broken("the subscription is not taken any more")
+			return matcher.Event{}, broken("the subscription is not taken any more")
 		case m.kind == reply:
 			c.asked = false
 		}

@@ -17,6 +17,7 @@ import (
 
 	"band/internal/eventsocket"
 	"band/internal/eventsocket/eventsockettest"
+	"band/matcher"
 )
 
 // says answers a command with a text, and all others as FreeSWITCH does.
@@ -160,7 +161,7 @@ func TestNext(t *testing.T) {
 			defer close(done)
 			s.Send(stream)
 		}()
-		var last eventsocket.Event
+		var last matcher.Event
 		for range want + 1 {
 			e, err := c.Next(t.Context())
 			if err != nil {

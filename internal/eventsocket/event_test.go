@@ -6,39 +6,8 @@ import (
 
 	"band/internal/eventsocket"
 	"band/internal/eventsocket/eventsockettest"
+	"band/matcher"
 )
-
-func TestEvent(t *testing.T) {
-	t.Parallel()
-	e := eventsocket.Event{Text: []byte("Event-Subclass: sofia%3A%3Aregister_failure\nEvent-Name: CUSTOM\n" +
-		"to-user: a%5D%20from%20ip%20192.0.2.61%0D%0A%20b+c\nnetwork-ip: 198.51.100.93\nempty: \nbare:\nno field\n" +
-		"bad: 100%\nworse: %zz%41\nhalf: %4\nnetwork-ip: 192.0.2.61\nNETWORK-IP: 192.0.2.62\nvariable_x:y: z: 1\nnet\u212aork: no")}
-	for field, want := range map[string]string{
-		"Event-Name": "CUSTOM",
-		"to-user":    "a] from ip 192.0.2.61\r\n b+c",
-		"network-ip": "198.51.100.93", "Network-IP": "198.51.100.93", "NETWORK-ip": "198.51.100.93",
-		"empty": "", "bare": "", "no field": "",
-		"bad": "100%", "worse": "%zz%41", "half": "%4",
-		"variable_x": "y: z: 1",
-		"network":    "(none)", "network-ipx": "(none)", "etwork-ip": "(none)", "": "(none)",
-	} {
-		if got := get(e, field); got != want {
-			t.Errorf("%s is %q, want %q", field, got, want)
-		}
-	}
-	for _, test := range []struct{ name, text, want string }{
-		{"OK: a subclass", "Event-Subclass: verto%3A%3Alogin\nEvent-Name: CUSTOM", "verto::login"},
-		{"OK: a name", "Event-Name: HEARTBEAT", "HEARTBEAT"},
-		{"OK: a subclass that is none", "Event-Name: HEARTBEAT\nEvent-Subclass: verto%3A%3Alogin", "HEARTBEAT"},
-		{"OK: CUSTOM without a subclass", "Event-Name: CUSTOM", "CUSTOM"},
-		{"OK: the first counts", "Event-Name: CUSTOM\nEvent-Subclass: a%3A%3Ab\nEvent-Subclass: c%3A%3Ad\nEvent-Name: X", "a::b"},
-		{"bad: nothing", "", ""},
-	} {
-		if got := (eventsocket.Event{Text: []byte(test.text)}).Name(); got != test.want {
-			t.Errorf("%s: %q, want %q", test.name, got, test.want)
-		}
-	}
-}
 
 // TestEncode decodes what FreeSWITCH encoded, and has the stand-in encode it as
 // FreeSWITCH did.
@@ -53,7 +22,7 @@ func TestEncode(t *testing.T) {
 		for _, e := range events {
 			for line := range bytes.SplitSeq(e.Text, []byte("\n")) {
 				name, _, _ := bytes.Cut(line, []byte(":"))
-				value, _ := eventsocket.Event{Text: line}.Get(string(name))
+				value, _ := matcher.Event{Text: line}.Get(string(name))
 				if got := string(name) + ": " + eventsockettest.Encode(value); got != string(line) {
 					t.Errorf("%s is encoded as %s", line, got)
 				}

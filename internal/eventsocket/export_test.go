@@ -3,11 +3,13 @@ package eventsocket
 import (
 	"errors"
 	"io"
+
+	"band/matcher"
 )
 
 // ReadAll returns the events of a stream, how many messages it has, and the error
 // behind them, nil at its end.
-func ReadAll(r io.Reader) (events []Event, messages int, err error) {
+func ReadAll(r io.Reader) (events []matcher.Event, messages int, err error) {
 	reader := newReader(r)
 	for {
 		if _, err := reader.in.Peek(1); errors.Is(err, io.EOF) {

@@ -11,6 +11,7 @@ import (
 
 	"band/internal/eventsocket"
 	"band/internal/eventsocket/eventsockettest"
+	"band/matcher"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -74,7 +75,7 @@ func recording(t testing.TB, name string) []byte {
 	return text
 }
 
-func get(e eventsocket.Event, field string) string {
+func get(e matcher.Event, field string) string {
 	value, ok := e.Get(field)
 	return cmp.Or(value, map[bool]string{true: "", false: "(none)"}[ok])
 }

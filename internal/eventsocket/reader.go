@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+
+	"band/matcher"
 )
 
 const (
@@ -46,8 +48,8 @@ const (
 // A message is what the socket sends in one piece.
 type message struct {
 	kind  string
-	ok    bool  // the command of which it is the reply was accepted
-	event Event // of a plainEvent
+	ok    bool          // the command of which it is the reply was accepted
+	event matcher.Event // of a plainEvent
 }
 
 // A reader reads messages.
@@ -136,12 +138,12 @@ func (r *reader) head() (m message, length int, err error) {
 // event reads an event of so many bytes: lines up to an empty one, which
 // switch_event_serialize always writes, and a body. The length of that is not
 // asked for: it is the rest.
-func (r *reader) event(left int) (Event, error) {
+func (r *reader) event(left int) (matcher.Event, error) {
 	r.text = r.text[:0]
 	begin, size, clipped, full := 0, 0, false, false // begin and size are of the line
 	for left > 0 {
 		if _, err := r.in.Peek(1); err != nil {
-			return Event{}, err
+			return matcher.Event{}, err
 		}
 		part, _ := r.in.Peek(min(left, r.in.Buffered()))
 		line, _, ended := bytes.Cut(part, []byte("\n"))
@@ -156,7 +158,7 @@ func (r *reader) event(left int) (Event, error) {
 		switch {
 		case ended && size == 0:
 			_, err := r.in.Discard(left)
-			return newEvent(bytes.Clone(bytes.TrimSuffix(r.text, []byte("\n"))), clipped), err
+			return matcher.NewEvent(bytes.Clone(bytes.TrimSuffix(r.text, []byte("\n"))), clipped), err
 		case ended:
 			if size > MaxLine {
 				r.text, clipped = wholeBytes(r.text), true
@@ -170,7 +172,7 @@ func (r *reader) event(left int) (Event, error) {
 			begin, size = len(r.text), 0
 		}
 	}
-	return Event{}, broken("an event that does not end where it should")
+	return matcher.Event{}, broken("an event that does not end where it should")
 }
 
 // wholeBytes returns text without the first part of an encoded byte at its end.

@@ -14,6 +14,7 @@ import (
 
 	"band/internal/eventsocket"
 	"band/internal/eventsocket/eventsockettest"
+	"band/matcher"
 )
 
 // chunks reads so many bytes at once at most, or a random number of them.
@@ -31,8 +32,8 @@ func (c chunks) Read(p []byte) (int, error) {
 	return c.r.Read(p[:min(n, len(p))])
 }
 
-func same(a, b []eventsocket.Event) bool {
-	return slices.EqualFunc(a, b, func(x, y eventsocket.Event) bool {
+func same(a, b []matcher.Event) bool {
+	return slices.EqualFunc(a, b, func(x, y matcher.Event) bool {
 		return x.Time.Equal(y.Time) && x.Clipped == y.Clipped && bytes.Equal(x.Text, y.Text)
 	})
 }

@@ -31,7 +31,7 @@ type step struct {
 var crashing = overlays{
 	"freeswitch":      "findtime = \"2m\"\nmaxretry = 3\nbantime = \"3m\"",
 	"freeswitch-acl":  "findtime = \"2m\"\nmaxretry = 2\nbantime = \"1m\"",
-	"freeswitch-scan": "enabled = true\nfindtime = \"2m\"\nmaxretry = 7", // more than keep their evidence
+	"freeswitch-scan": "findtime = \"2m\"\nmaxretry = 7" + challenges, // more than keep their evidence
 }
 
 // TestCrash: what happens to a pipeline that crashes at any time and begins

@@ -17,6 +17,7 @@ type Jail struct {
 	jails.Jail
 	Stats     JailStats
 	patterns  []*matcher.Pattern
+	successes map[*matcher.Pattern]bool   // patterns that tell of one
 	notAlways map[*matcher.Pattern]counts // of patterns that are no failure by themselves
 	sessions  bool                        // whether records of one session belong together
 	preferred []*Source
@@ -39,7 +40,7 @@ type JailStats struct {
 
 // NewJail compiles the enabled patterns of a jail.
 func NewJail(j jails.Jail) (*Jail, error) {
-	compiled := &Jail{Jail: j, notAlways: make(map[*matcher.Pattern]counts)}
+	compiled := &Jail{Jail: j, notAlways: make(map[*matcher.Pattern]counts), successes: make(map[*matcher.Pattern]bool)}
 	format, err := matcher.FormatNamed(j.Format, j.Time)
 	if err != nil {
 		return nil, fmt.Errorf("jail %s: %w", j.Name, err)
@@ -53,10 +54,16 @@ func NewJail(j jails.Jail) (*Jail, error) {
 			compile = matcher.CompileSession
 		}
 		pattern, err := compile(p.Name, p.Kind, p.Regex, p.Unsafe)
+		if p.Event != "" {
+			pattern, err = matcher.CompileEvent(p.Name, p.Kind, matcher.Conditions{Event: p.Event, Host: p.Host, User: p.User, Where: p.Where}, p.Unsafe)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("jail %s, pattern %s: %w", j.Name, p.Name, err)
 		}
 		compiled.patterns = append(compiled.patterns, pattern)
+		if slices.Contains(j.ClearOn, p.Name) {
+			compiled.successes[pattern] = true
+		}
 		if c := counts(p.Counts); c != always {
 			compiled.notAlways[pattern] = c
 		}
@@ -65,10 +72,29 @@ func NewJail(j jails.Jail) (*Jail, error) {
 	return compiled, nil
 }
 
-// Match returns the first of the jail's patterns that matches the record.
+// Events returns the names of the events that the jail's patterns are for, each once.
+func (j *Jail) Events() []string {
+	var names []string
+	for _, p := range j.patterns {
+		if p.Event() != "" && !slices.Contains(names, p.Event()) {
+			names = append(names, p.Event())
+		}
+	}
+	return names
+}
+
+// Lines reports whether any of the jail's patterns is for lines, not for events.
+func (j *Jail) Lines() bool {
+	return slices.ContainsFunc(j.patterns, func(p *matcher.Pattern) bool { return p.Event() == "" })
+}
+
+// Match returns the first of the jail's patterns for lines that matches the record.
 func (j *Jail) Match(r matcher.Record) (*matcher.Pattern, matcher.Match, bool) {
 	if r.Message != nil {
 		for _, p := range j.patterns {
+			if p.Event() != "" {
+				continue
+			}
 			if m, ok := p.Match(r.Message); ok {
 				return p, m, true
 			}
@@ -114,7 +140,7 @@ func (j *Jail) counts(p *matcher.Pattern) counts {
 func (j *Jail) Nearest(message []byte) (name string, matched int, expected string) {
 	matched = -1
 	for _, p := range j.patterns {
-		if n, next := p.Near(message); n > matched {
+		if n, next := p.Near(message); n > matched && p.Event() == "" {
 			name, matched, expected = p.Name, n, next
 		}
 	}
@@ -133,7 +159,11 @@ func (j *Jail) prefersOther(s *Source, at time.Time) bool {
 		return false
 	}
 	for _, p := range j.preferred {
-		if p.Readable || !p.Last.IsZero() && at.Sub(p.Last) <= writtenWithin {
+		switch {
+		case p.Readable && !at.Before(p.ReadableSince):
+			return true
+		case p.Readable, p.events: // it has not seen what happened then
+		case !p.Last.IsZero() && at.Sub(p.Last) <= writtenWithin:
 			return true
 		}
 	}
@@ -157,6 +187,7 @@ func (j *Jail) threshold() threshold {
 		Threshold: counter.Threshold{MaxRetry: j.MaxRetry, FindTime: j.FindTime},
 		distinct:  j.Distinct == "user",
 		aggregate: j.Aggregate > 0,
+		trust:     j.Trust,
 		forget:    j.Escalate.Forget,
 	}
 }

@@ -196,7 +196,11 @@ func (p *Pipeline) record(d *Decision, s *Source, r *matcher.Record, found []Fou
 	}
 	var failures []*store.Failure
 	for _, f := range found {
-		failures = append(failures, p.failures(d, s, r, f, at)...)
+		if f.jail.successes[f.pattern] {
+			p.success(d, f, at)
+		} else {
+			failures = append(failures, p.failures(d, s, r, f, at)...)
+		}
 	}
 	switch n.Taken = n.Time; {
 	case !r.Time.IsZero():
@@ -230,12 +234,30 @@ func (p *Pipeline) failures(d *Decision, s *Source, r *matcher.Record, found Fou
 		j.Stats.LastMatch = at
 		if p.Exempt(f.Host) != "" {
 			j.Stats.Exempt++
-			d.exempt(f.Host)
+			if j.Distinct == "" { // else one alone says nothing
+				d.exempt(f.Host)
+			}
 			return true
 		}
 		f.Via, f.Unit = s.Via, p.unit(j, f.Host, found.match.Bits)
 		return false
 	})
+}
+
+// success forgives the failures of who succeeded. One that changes nothing is not
+// kept: phones register every minute.
+func (p *Pipeline) success(d *Decision, found Found, at time.Time) {
+	if at.IsZero() || at.After(d.now) {
+		at = d.now
+	}
+	j := found.jail
+	if !found.match.Host.IsValid() {
+		return
+	}
+	success := store.Success{Jail: j.Name, Unit: j.unit(found.match.Host, found.match.Bits), At: at}
+	if p.state.succeeds(success) {
+		d.Batch.Events = append(d.Batch.Events, store.Event{Success: &success})
+	}
 }
 
 // exempt notes a host that failed and is never counted.
@@ -364,16 +386,37 @@ func (p *Pipeline) Bans(prefix netip.Prefix) []Ban {
 type Count struct {
 	counter.Key
 	Attempts int // the largest of its windows
-	Evidence []store.Failure
+	MaxRetry int // how many lead to a ban
+	// Succeeded is when the unit succeeded last, zero where it did not; Trusted says
+	// that it forgives failures still.
+	Succeeded time.Time
+	Trusted   bool
+	Evidence  []store.Failure
 }
 
-// Counts returns what is counted against units that overlap with prefix.
-func (p *Pipeline) Counts(prefix netip.Prefix) []Count {
-	var counts []Count
+// Counts returns what is counted against units that overlap with prefix, and which of
+// them succeeded, as of time t.
+func (p *Pipeline) Counts(prefix netip.Prefix, t time.Time) []Count {
+	known := make(map[counter.Key]bool)
 	for key := range p.state.counter.Keys() {
 		if key.Unit.Overlaps(prefix) {
-			counts = append(counts, Count{key, p.state.counter.Count(key), p.evidence(key)})
+			known[key] = true
 		}
+	}
+	for key := range p.state.successes {
+		if key.Unit.Overlaps(prefix) {
+			known[key] = true
+		}
+	}
+	var counts []Count
+	for key := range known {
+		tolerated, trusted := p.state.tolerates(key, t)
+		c := Count{Key: key, Attempts: p.state.counter.Count(key, tolerated.Forgiven), MaxRetry: tolerated.MaxRetry,
+			Succeeded: p.state.successes[key], Trusted: trusted, Evidence: p.evidence(key)}
+		if trusted {
+			c.Attempts, c.MaxRetry = p.state.counter.Count(key, time.Time{}), tolerated.Most
+		}
+		counts = append(counts, c)
 	}
 	slices.SortFunc(counts, func(a, b Count) int { return a.Compare(b.Key) })
 	return counts

@@ -63,6 +63,9 @@ func rejected(host string) string {
 	return "[WARNING] sofia_reg.c:2406 IP " + host + ` Rejected by register acl "domains"`
 }
 
+// challenges lets the jail freeswitch-scan see those of a log.
+const challenges = "\n[[pattern]]\nname = 'challenge'\nenabled = true"
+
 const chatter = "[NOTICE] switch_channel.c:1142 New Channel sofia/internal/1000@pbx"
 
 // overlays are jail files, by the name of their jail.
@@ -198,7 +201,7 @@ func (r *rig) inForce(t time.Time) string {
 func (r *rig) counts() string {
 	var out []string
 	for _, all := range []string{"0.0.0.0/0", "::/0"} {
-		for _, c := range r.Counts(prefix(all)) {
+		for _, c := range r.Counts(prefix(all), after(0)) {
 			out = append(out, fmt.Sprintf("%s %s %d", c.Jail, c.Unit, c.Attempts))
 		}
 	}
@@ -547,7 +550,7 @@ func TestTwoJailsOneUnit(t *testing.T) {
 }
 
 func TestDistinctUsers(t *testing.T) {
-	r := newRig(t, overlays{"freeswitch-scan": "enabled = true\nmaxretry = 3"})
+	r := newRig(t, overlays{"freeswitch-scan": "maxretry = 3" + challenges})
 	for i := range 20 {
 		at := after(float64(i))
 		r.take(r.preferred, at, line(at, steady, challenge([]string{"alice", "bob"}[i%2], attacker)))
@@ -571,7 +574,7 @@ func TestDistinctUsers(t *testing.T) {
 
 // Whose records are not kept any more, a snapshot knows the users of.
 func TestDistinctUsersInSnapshot(t *testing.T) {
-	files := overlays{"freeswitch-scan": "enabled = true\nmaxretry = 12"}
+	files := overlays{"freeswitch-scan": "maxretry = 12" + challenges}
 	c := load(t, files)
 	r := newRig(t, files)
 	for i := range 11 {

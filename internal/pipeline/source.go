@@ -23,8 +23,10 @@ type Source struct {
 	Begins time.Time
 
 	// Readable says that the source is known to be read, so that its silence means
-	// that nothing happened. Of a file that cannot be known: nobody may write it.
-	Readable bool
+	// that nothing happened. Of a file that cannot be known: nobody may write it. Of
+	// what happened before ReadableSince it tells nothing.
+	Readable      bool
+	ReadableSince time.Time
 
 	// Live says that records are read as they are written, so that the time at
 	// which they are read tells in which zone the source writes.
@@ -38,6 +40,7 @@ type Source struct {
 	candidate time.Duration // for another Offset
 	votes     int           // batches in a row that spoke for it
 
+	events   bool // its records are events
 	doubted  bool // by its format: forged records can be told from others
 	trusted  bool // its records are taken as they are
 	clock    *matcher.Clock
@@ -72,7 +75,7 @@ type position struct {
 // Stamps without a zone are local time of location.
 func (p *Pipeline) NewSource(name, via string, format matcher.Format, location *time.Location) (*Source, error) {
 	s := &Source{
-		Name: name, Via: via, doubted: matcher.TellsIdle(format), clock: matcher.NewClock(format, location), set: matcher.NewSet(nil),
+		Name: name, Via: via, events: matcher.AreEvents(format), doubted: matcher.TellsIdle(format), clock: matcher.NewClock(format, location), set: matcher.NewSet(nil),
 	}
 	s.trusted = !s.doubted
 	if raw, known := p.state.cursors[name]; known {
@@ -118,7 +121,9 @@ func (p *Pipeline) note(b *store.Batch, s *Source) {
 func (s *Source) Watch(j *Jail, preferred bool) {
 	s.jails = append(s.jails, j)
 	for _, p := range j.patterns {
-		s.patterns = append(s.patterns, watching{j, p})
+		if s.events == (p.Event() != "") {
+			s.patterns = append(s.patterns, watching{j, p})
+		}
 	}
 	s.compile()
 	if preferred {

@@ -19,6 +19,8 @@ const (
 	bansPerKey    = 10                  // how many bans of one unit by one jail are
 	maxBans       = 100_000             // how many bans are, but for those in force
 	maxEvidenced  = 10_000              // and how many with their records
+	maxSuccesses  = 100_000             // how many units are known to have succeeded
+	trustedMost   = 10                  // how many times maxretry of their failures lead to a ban
 	trimEvery     = 10_000              // bans, after which more than these are dropped
 	dumpBatchSize = 500                 // events in one line of a snapshot
 )
@@ -29,8 +31,9 @@ const (
 type state struct {
 	cursors   map[string]json.RawMessage
 	counter   *counter.Counter[*store.Failure]
-	bans      map[counter.Key][]*Ban // oldest first
-	untrimmed int                    // bans since the last trim
+	successes map[counter.Key]time.Time // of the newest one
+	bans      map[counter.Key][]*Ban    // oldest first
+	untrimmed int                       // bans since the last trim
 	networks  networks
 	allowed   map[string]store.Allow  // by entry
 	resolved  map[string][]netip.Addr // by host name
@@ -42,6 +45,7 @@ type threshold struct {
 	counter.Threshold
 	distinct  bool          // only failures of different users add up
 	aggregate bool          // bans of a network's units add up
+	trust     time.Duration // for which a success forgives failures behind it
 	forget    time.Duration // how long a ban that is over makes the next one longer
 }
 
@@ -58,6 +62,7 @@ func newState(threshold func(jail string) threshold) *state {
 	return &state{
 		cursors:   make(map[string]json.RawMessage),
 		counter:   counter.New[*store.Failure](counter.DefaultCapacity),
+		successes: make(map[counter.Key]time.Time),
 		bans:      make(map[counter.Key][]*Ban),
 		networks:  make(networks),
 		allowed:   make(map[string]store.Allow),
@@ -124,6 +129,8 @@ func (s *state) apply(b store.Batch) {
 			s.ban(*e.Ban)
 		case e.Lift != nil:
 			s.lift(*e.Lift)
+		case e.Success != nil:
+			s.succeed(*e.Success)
 		case e.Allow != nil:
 			s.allow(*e.Allow)
 		case e.Resolved != nil:
@@ -140,11 +147,54 @@ func (s *state) fail(f *store.Failure) (last time.Time, reached bool) {
 	counted := counter.Failure[*store.Failure]{
 		Window: counter.Window{Kind: f.Kind, Via: f.Via}, Time: f.Time, Evidence: f,
 	}
-	threshold := s.threshold(f.Jail)
-	if threshold.distinct {
+	if s.threshold(f.Jail).distinct {
 		counted.Distinct = f.User
 	}
-	return s.counter.Add(counter.Key{Jail: f.Jail, Unit: f.Unit}, counted, threshold.Threshold)
+	key := counter.Key{Jail: f.Jail, Unit: f.Unit}
+	tolerated, _ := s.tolerates(key, f.Time)
+	return s.counter.Add(key, counted, tolerated)
+}
+
+// tolerates returns what is tolerated of a key at time t, and whether it is trusted
+// then.
+func (s *state) tolerates(key counter.Key, t time.Time) (tolerated counter.Threshold, trusted bool) {
+	threshold := s.threshold(key.Jail)
+	tolerated = threshold.Threshold
+	if success, ok := s.successes[key]; ok {
+		until := success.Add(threshold.trust)
+		trusted = t.Before(until)
+		if tolerated.Forgiven = success; trusted {
+			tolerated.Forgiven = until
+		}
+		tolerated.Most = trustedMost * tolerated.MaxRetry
+	}
+	return tolerated, trusted
+}
+
+// succeeds notes a success and reports whether that changed anything worth keeping:
+// one soon after another forgives what that one already does, as long as it lasts.
+func (s *state) succeeds(x store.Success) bool {
+	key := counter.Key{Jail: x.Jail, Unit: x.Unit}
+	before, ok := s.successes[key]
+	if ok && x.At.Sub(before) < s.threshold(x.Jail).trust/32 {
+		return false
+	}
+	return s.succeed(x)
+}
+
+// succeed notes a success, unless a later one is known, or one at the same time.
+func (s *state) succeed(x store.Success) bool {
+	key := counter.Key{Jail: x.Jail, Unit: x.Unit}
+	if before, ok := s.successes[key]; ok && !x.At.After(before) {
+		return false
+	}
+	if _, known := s.successes[key]; !known && len(s.successes) >= maxSuccesses {
+		times := slices.SortedFunc(maps.Values(s.successes), time.Time.Compare)
+		middle := times[len(times)/2]
+		maps.DeleteFunc(s.successes, func(_ counter.Key, at time.Time) bool { return !at.After(middle) })
+	}
+	s.successes[key] = x.At
+	return true
 }
 
 func (s *state) ban(b store.Ban) {
@@ -213,6 +263,10 @@ func (s *state) forget(t time.Time) {
 		}
 		s.drop(key, func(b *Ban) bool { return !b.InForce(t) && b.end().Before(t.Add(-kept)) })
 	}
+	maps.DeleteFunc(s.successes, func(key counter.Key, at time.Time) bool {
+		th := s.threshold(key.Jail)
+		return at.Before(t.Add(-max(th.trust, th.FindTime) - time.Hour))
+	})
 	s.counter.Forget(func(jail string) time.Time { return t.Add(-s.threshold(jail).FindTime - time.Hour) })
 }
 
@@ -285,6 +339,7 @@ func (s *state) dump() iter.Seq[store.Batch] {
 // events returns what yields the events of dump.
 func (s *state) events() iter.Seq[store.Event] {
 	allowed, resolved, failures := maps.Clone(s.allowed), maps.Clone(s.resolved), s.counter.Kept()
+	successes := maps.Clone(s.successes)
 	var bans []Ban
 	for _, of := range s.bans {
 		for _, b := range of {
@@ -307,6 +362,11 @@ func (s *state) events() iter.Seq[store.Event] {
 				return
 			}
 			if !b.Lifted.IsZero() && !yield(store.Event{Lift: &store.Lift{Jail: b.Jail, Unit: b.Unit, At: b.Lifted}}) {
+				return
+			}
+		}
+		for key, at := range successes {
+			if !yield(store.Event{Success: &store.Success{Jail: key.Jail, Unit: key.Unit, At: at}}) {
 				return
 			}
 		}

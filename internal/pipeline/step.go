@@ -40,6 +40,10 @@ func (s *state) step(step store.Step) {
 			move(step, &b.Since, &b.Until, &b.Lifted)
 		}
 	}
+	for key, at := range s.successes {
+		move(step, &at)
+		s.successes[key] = at
+	}
 	for entry, a := range s.allowed {
 		move(step, &a.Since, &a.Until)
 		s.allowed[entry] = a

@@ -27,6 +27,7 @@ const (
 	ViaFile      = "file"
 	ViaPreferred = "preferred file"
 	ViaJournal   = "journal"
+	ViaEvents    = "event socket"
 )
 
 // State tells whether a source can be read.

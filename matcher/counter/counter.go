@@ -3,7 +3,7 @@ package counter
 import (
 	"cmp"
 	"iter"
-	"maps"
+	"math"
 	"net/netip"
 	"slices"
 	"time"
@@ -43,6 +43,10 @@ type Window struct {
 type Threshold struct {
 	MaxRetry int
 	FindTime time.Duration
+	// Failures up to Forgiven do not add up to MaxRetry. But Most of all failures
+	// within FindTime reach the threshold; 0: however many.
+	Forgiven time.Time
+	Most     int
 }
 
 // A Failure is one counted failure.
@@ -61,7 +65,8 @@ type Failure[E any] struct {
 // Counter counts failures by key. The zero value is not usable; see [New].
 // A Counter is not safe for concurrent use: one goroutine decides.
 //
-// Per key and window it keeps the 2*MaxRetry-1 failures that arrived last and
+// Per key and window it keeps the 2*MaxRetry-1 failures that arrived last, or twice
+// Most, and
 // compares their times, whatever order they arrived in. A threshold is
 // therefore never reached by failures that do not lie within FindTime of each
 // other, and always reached by those that do, unless MaxRetry or more others
@@ -83,16 +88,16 @@ func New[E any](capacity int) *Counter[E] {
 	return &Counter[E]{capacity: max(capacity, 1), units: newTable()}
 }
 
-// Add counts a failure of key and reports whether its window now holds MaxRetry
-// failures within FindTime of each other, f being one of them; last is then the
-// time of the newest of those.
+// Add counts a failure of key and reports whether its window now holds failures that
+// reach the threshold, f being one of them; last is then the time of the newest of
+// those.
 func (c *Counter[E]) Add(key Key, f Failure[E], th Threshold) (last time.Time, reached bool) {
 	u := c.touch(c.id(key), f.Time.Add(-th.FindTime))
 	added := failure{time: f.Time.UnixMicro(), window: unique.Make(f.Window)}
 	if f.Distinct != "" {
 		added.distinct = unique.Make(f.Distinct)
 	}
-	c.makeRoom(u, added, max(2*th.MaxRetry-1, 1))
+	c.makeRoom(u, added, max(2*max(th.MaxRetry, th.Most)-1, 1))
 	added.evidence = c.evidence.keep(f.Evidence)
 	u.failures = append(u.failures, added)
 	if len(u.failures) > 1 && !u.often {
@@ -100,7 +105,10 @@ func (c *Counter[E]) Add(key Key, f Failure[E], th Threshold) (last time.Time, r
 		u.often = true
 		c.often.push(u)
 	}
-	micros, reached := c.reached(u.failures, th)
+	micros, reached := c.reached(u.failures, th.MaxRetry, th.FindTime, th.Forgiven)
+	if !reached && th.Most > 0 {
+		micros, reached = c.reached(u.failures, th.Most, th.FindTime, time.Time{})
+	}
 	return time.UnixMicro(micros).UTC(), reached
 }
 
@@ -127,26 +135,29 @@ func (c *Counter[E]) makeRoom(u *unit, added failure, limit int) {
 	}
 }
 
-// reached looks for MaxRetry failures of the window of the newest arrival that
-// lie within FindTime and include it: any others were already looked at when the
-// last of them arrived.
-func (c *Counter[E]) reached(failures []failure, th Threshold) (last int64, ok bool) {
-	if len(failures) < th.MaxRetry {
+// reached looks for so many failures of the window of the newest arrival that lie
+// within findTime and include it, none of them forgiven: any others were already
+// looked at when the last of them arrived.
+func (c *Counter[E]) reached(failures []failure, maxRetry int, findTime time.Duration, forgiven time.Time) (last int64, ok bool) {
+	newest := failures[len(failures)-1]
+	at, before := newest.time, int64(math.MinInt64)
+	if !forgiven.IsZero() {
+		before = forgiven.UnixMicro()
+	}
+	if len(failures) < maxRetry || at <= before {
 		return 0, false
 	}
-	span := th.FindTime.Microseconds()
-	newest := failures[len(failures)-1]
-	at := newest.time
+	span := findTime.Microseconds()
 	near := c.scratch[:0]
 	for _, f := range failures {
-		if f.window == newest.window && f.time >= at-span && f.time <= at+span {
+		if f.window == newest.window && f.time > before && f.time >= at-span && f.time <= at+span {
 			near = append(near, f.time)
 		}
 	}
 	c.scratch = near
 	slices.Sort(near)
-	for i := th.MaxRetry - 1; i < len(near); i++ {
-		first := near[i-th.MaxRetry+1]
+	for i := maxRetry - 1; i < len(near); i++ {
+		first := near[i-maxRetry+1]
 		if near[i]-first <= span && first <= at && at <= near[i] {
 			return near[i], true
 		}
@@ -196,17 +207,21 @@ func (c *Counter[E]) told(f failure) Failure[E] {
 	return out
 }
 
-// Count returns the number of attempts kept of key: the largest of its windows.
-func (c *Counter[E]) Count(key Key) int {
+// Count returns the number of attempts kept of key that are not forgiven: the largest
+// of its windows. A zero forgiven is none.
+func (c *Counter[E]) Count(key Key, forgiven time.Time) (most int) {
 	u := c.units.get(c.id(key))
 	if u == nil {
 		return 0
 	}
 	counts := make(map[unique.Handle[Window]]int)
 	for _, f := range u.failures {
-		counts[f.window]++
+		if forgiven.IsZero() || f.time > forgiven.UnixMicro() {
+			counts[f.window]++
+			most = max(most, counts[f.window])
+		}
 	}
-	return slices.Max(slices.Collect(maps.Values(counts)))
+	return most
 }
 
 // Keys yields every key in the order in which adding their failures to an

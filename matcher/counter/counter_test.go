@@ -84,7 +84,7 @@ func TestWindowsDoNotAddUp(t *testing.T) {
 				t.Fatalf("attempt %d, window %d: reached = %v, want %v", i+1, j, reached, want)
 			}
 		}
-		if got := c.Count(k); got != i+1 {
+		if got := c.Count(k, time.Time{}); got != i+1 {
 			t.Fatalf("after attempt %d Count = %d", i+1, got)
 		}
 	}
@@ -105,7 +105,7 @@ func TestDistinct(t *testing.T) {
 			t.Fatalf("four users reached a threshold of five at try %d", i)
 		}
 	}
-	if got := c.Count(k); got != 4 {
+	if got := c.Count(k, time.Time{}); got != 4 {
 		t.Errorf("Count = %d, want the 4 users", got)
 	}
 	if try(100+601, "1004") {
@@ -129,8 +129,8 @@ func TestClearAndForget(t *testing.T) {
 		c.Add(b, in(file, start.Add(time.Hour)), five)
 	}
 	c.Forget(func(string) time.Time { return start.Add(time.Minute) })
-	if c.Count(a) != 0 || c.Count(b) != 4 {
-		t.Errorf("after Forget: %d and %d failures, want 0 and 4", c.Count(a), c.Count(b))
+	if c.Count(a, time.Time{}) != 0 || c.Count(b, time.Time{}) != 4 {
+		t.Errorf("after Forget: %d and %d failures, want 0 and 4", c.Count(a, time.Time{}), c.Count(b, time.Time{}))
 	}
 	c.Clear(b)
 	if c.Len() != 0 {
@@ -196,13 +196,13 @@ func TestManyUnits(t *testing.T) {
 			c.Add(k, in(file, start), five)
 			want[k] = min(want[k]+1, 9)
 		}
-		if got := c.Count(k); got != want[k] {
+		if got := c.Count(k, time.Time{}); got != want[k] {
 			t.Fatalf("%v has %d failures, want %d", k, got, want[k])
 		}
 	}
 	got := make(map[counter.Key]int)
 	for k := range c.Keys() {
-		got[k] = c.Count(k)
+		got[k] = c.Count(k, time.Time{})
 	}
 	if c.Len() != len(want) || !maps.Equal(got, want) {
 		t.Errorf("%d units, %d of them listed, want %d", c.Len(), len(got), len(want))
@@ -471,5 +471,39 @@ func BenchmarkAdd(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// What is forgiven does not add up with what is not, but all of it to the most.
+func TestForgiven(t *testing.T) {
+	for _, test := range []struct {
+		name     string
+		forgiven int // the second up to which they are
+		most     int
+		want     int // the failure that reaches the threshold, one each second; 0: none of twenty
+	}{
+		{"nothing", -1, 12, 5},
+		{"the first", 0, 12, 6},
+		{"the first four", 3, 12, 9},
+		{"up to the most", 9, 12, 12},
+		{"all", 100, 12, 12},
+		{"all, and however many", 100, 0, 0},
+	} {
+		c := counter.New[string](10)
+		k := key("198.51.100.1/32")
+		th := counter.Threshold{MaxRetry: 5, FindTime: time.Minute, Forgiven: start.Add(time.Duration(test.forgiven) * time.Second), Most: test.most}
+		got := 0
+		for i := range 20 {
+			if _, reached := c.Add(k, in(file, start.Add(time.Duration(i)*time.Second)), th); reached {
+				got = i + 1
+				break
+			}
+		}
+		if got != test.want {
+			t.Errorf("%s: reached at failure %d, want %d", test.name, got, test.want)
+		}
+		if want := max(0, got-1-test.forgiven); got > 0 && c.Count(k, th.Forgiven) != want {
+			t.Errorf("%s: Count = %d, want %d", test.name, c.Count(k, th.Forgiven), want)
+		}
 	}
 }

@@ -1,0 +1,195 @@
+package source
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"band/internal/doctor"
+	"band/internal/eventsocket"
+	"band/matcher"
+)
+
+// EventsConfig says which event socket of FreeSWITCH to read.
+type EventsConfig struct {
+	Address netip.AddrPort
+	Name    string   // of the source, in batches and findings
+	Events  []string // their names
+	// Password returns the password. It may take a while, and is asked for anew with
+	// each connection.
+	Password func() (string, error)
+	// Optional says that there need not be an event socket: that there is none is
+	// only worth a finding once there was one.
+	Optional bool
+
+	Log   *slog.Logger
+	Board *doctor.Board
+}
+
+// Events reads the events of FreeSWITCH's event socket. What happens while it is not
+// connected it never sees.
+type Events struct {
+	config EventsConfig
+	state  atomic.Int32              // a State
+	since  atomic.Pointer[time.Time] // when it was connected; nil: it is not
+	seen   bool                      // it was connected once
+	ready  chan struct{}
+}
+
+// NewEvents returns Events that are not connected.
+func NewEvents(c EventsConfig) *Events {
+	return &Events{config: c, ready: make(chan struct{})}
+}
+
+// State tells whether the event socket is connected. It is safe for concurrent use.
+func (e *Events) State() State { return State(e.state.Load()) }
+
+// Since returns since when it is connected, and the zero Time while it is not. It is
+// safe for concurrent use.
+func (e *Events) Since() time.Time {
+	if since := e.since.Load(); since != nil {
+		return *since
+	}
+	return time.Time{}
+}
+
+// Backlog returns none: FreeSWITCH does not tell how many events wait.
+func (e *Events) Backlog() Backlog { return Backlog{} }
+
+// Ready is closed when it is known whether there is an event socket.
+func (e *Events) Ready() <-chan struct{} { return e.ready }
+
+// dialTimeout is how long FreeSWITCH has to let us in: the logs wait for it.
+const dialTimeout = 5 * time.Second
+
+// How long it waits before it tries again: twice as long each time.
+const (
+	firstRetry = time.Second
+	lastRetry  = time.Minute
+)
+
+// Run reads until ctx ends, and connects again as often as it must. A Batch that is
+// caught up tells each change of State.
+func (e *Events) Run(ctx context.Context, out chan<- Batch) error {
+	pause := firstRetry
+	for ctx.Err() == nil {
+		began, before := time.Now(), e.State()
+		err := e.connect(ctx, out)
+		if ctx.Err() != nil {
+			break
+		}
+		if time.Since(began) > lastRetry {
+			pause = firstRetry
+		}
+		was := e.State()
+		if e.lost(err, pause); e.State() != before || was != before {
+			e.send(ctx, out, Batch{CaughtUp: true})
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+		}
+		pause = min(2*pause, lastRetry)
+	}
+	e.since.Store(nil)
+	return nil
+}
+
+// connect reads one connection to its end, and returns why it ended.
+func (e *Events) connect(ctx context.Context, out chan<- Batch) error {
+	dialing, cancel := context.WithTimeoutCause(ctx, dialTimeout, eventsocket.ErrStalled)
+	conn, err := eventsocket.Dial(dialing, eventsocket.Config{
+		Address: e.config.Address.String(), Password: e.config.Password, Events: e.config.Events,
+	})
+	cancel()
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	e.opened()
+	if !e.send(ctx, out, Batch{CaughtUp: true}) {
+		return nil
+	}
+	for {
+		event, err := conn.Next(ctx)
+		if err != nil {
+			return err
+		}
+		if !e.send(ctx, out, Batch{Records: []matcher.Record{event.Record()}}) {
+			return nil
+		}
+	}
+}
+
+// send sends a batch, and reports whether it could before ctx ended.
+func (e *Events) send(ctx context.Context, out chan<- Batch, b Batch) bool {
+	b.Source = e.config.Name
+	select {
+	case out <- b:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func (e *Events) opened() {
+	now := time.Now()
+	e.since.Store(&now)
+	e.state.Store(int32(Open))
+	e.seen = true
+	e.found()
+	c := &e.config
+	c.Log.Info("source opened", "source", c.Name, "events", c.Events)
+	c.Board.Clear(doctor.SourceMissing, "", c.Name)
+	c.Board.Clear(doctor.SourceUnreadable, "", c.Name)
+}
+
+// found notes that it is known now whether there is an event socket.
+func (e *Events) found() {
+	select {
+	case <-e.ready:
+	default:
+		close(e.ready)
+	}
+}
+
+// lost tells that there is no connection, and why.
+func (e *Events) lost(err error, pause time.Duration) {
+	e.since.Store(nil)
+	c := &e.config
+	var dial *net.OpError
+	absent := errors.As(err, &dial) && dial.Op == "dial"
+	if absent {
+		e.state.Store(int32(Missing))
+	} else {
+		e.state.Store(int32(Unreadable))
+	}
+	e.found()
+	if absent && c.Optional && !e.seen {
+		return
+	}
+	f := doctor.Finding{
+		Kind: doctor.SourceUnreadable, Severity: doctor.Error, Source: c.Name,
+		Text:   fmt.Sprintf("%v; until it is read, only logs tell of failures", err),
+		Remedy: "look at FreeSWITCH's log; it is tried again until it works",
+	}
+	switch {
+	case absent:
+		f.Kind, f.Severity = doctor.SourceMissing, doctor.Warning
+		f.Text = fmt.Sprintf("nobody can be reached there (%v); until then only logs tell of failures", dial.Err)
+		f.Remedy = "nothing to do if FreeSWITCH was not started yet; otherwise load mod_event_socket, and look at listen-ip and listen-port in its event_socket.conf.xml"
+	case errors.Is(err, eventsocket.ErrPassword):
+		f.Remedy = "write the password of event_socket.conf.xml into the password_file that the jail names, or name none, so that band reads it there; restart FreeSWITCH's mod_event_socket if it was changed"
+	case errors.Is(err, eventsocket.ErrACL):
+		f.Remedy = "let apply-inbound-acl in event_socket.conf.xml admit this machine, as loopback.auto does; then reload mod_event_socket"
+	case errors.Is(err, eventsocket.ErrProtocol):
+		f.Remedy = "look who listens there; correct the address in the jail if it is not FreeSWITCH"
+	}
+	c.Board.Raise(f)
+	c.Log.Debug("event socket not connected", "source", c.Name, "error", err, "again_in", pause)
+}
