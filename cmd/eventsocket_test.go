@@ -87,6 +87,7 @@ func TestEventSocket(t *testing.T) {
 	until(t, func() bool { return slices.Equal(banned(), want) }, func() string {
 		return fmt.Sprintf("banned are %v, and %v should be\n%s", banned(), want, h.banctl("status"))
 	})
+	h.over("source-unreadable")
 	for _, command := range socket.Commands() {
 		if command != "auth secret" && !strings.HasPrefix(command, "event plain CUSTOM") {
 			t.Errorf("it was sent %q", command)

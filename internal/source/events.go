@@ -189,6 +189,13 @@ func (e *Events) lost(err error, pause time.Duration) {
 		f.Remedy = "let apply-inbound-acl in event_socket.conf.xml admit this machine, as loopback.auto does; then reload mod_event_socket"
 	case errors.Is(err, eventsocket.ErrProtocol):
 		f.Remedy = "look who listens there; correct the address in the jail if it is not FreeSWITCH"
+	case errors.Is(err, eventsocket.ErrEnded):
+		f.Severity, f.Remedy = doctor.Warning, "nothing to do if FreeSWITCH was stopped; otherwise look at its log"
+	}
+	for _, kind := range []doctor.Kind{doctor.SourceMissing, doctor.SourceUnreadable} {
+		if kind != f.Kind {
+			c.Board.Clear(kind, "", c.Name)
+		}
 	}
 	c.Board.Raise(f)
 	c.Log.Debug("event socket not connected", "source", c.Name, "error", err, "again_in", pause)
