@@ -88,6 +88,12 @@ func TestEventSocket(t *testing.T) {
 		return fmt.Sprintf("banned are %v, and %v should be\n%s", banned(), want, h.banctl("status"))
 	})
 	h.over("source-unreadable")
+
+	// That it was there is not forgotten over a reload.
+	socket.Stop()
+	h.find("source-missing")
+	h.banctl("reload")
+	h.find("source-missing")
 	for _, command := range socket.Commands() {
 		if command != "auth secret" && !strings.HasPrefix(command, "event plain CUSTOM") {
 			t.Errorf("it was sent %q", command)

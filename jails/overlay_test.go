@@ -45,7 +45,7 @@ func TestShipped(t *testing.T) {
 	j.Origins = nil
 	want := &jails.Jail{
 		Name: "freeswitch", Enabled: true, Format: "freeswitch",
-		ClearOn: []string{"authenticated", "registered"}, Trust: 8 * time.Hour,
+		ClearOn: []string{"authenticated", "verto-authenticated", "registered"}, Trust: 8 * time.Hour,
 		Sources: []jails.Source{
 			{EventSocket: netip.MustParseAddrPort("127.0.0.1:8021"), Preferred: true},
 			{File: "/var/log/freeswitch/band.log", Preferred: true}, {File: "/var/log/freeswitch/freeswitch.log"},
@@ -68,7 +68,7 @@ func TestShipped(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{
 		"auth-failure failure", "unknown-user unknown-user", "failure-event failure", "verto-failure-event failure",
-		"wrong-call-state failure", "authenticated failure", "registered failure",
+		"wrong-call-state failure", "authenticated failure", "verto-authenticated failure", "registered failure",
 	}, kinds); diff != "" {
 		t.Errorf("patterns: -want +got:\n%s", diff)
 	}
@@ -82,6 +82,7 @@ func TestShipped(t *testing.T) {
 		"pattern.failure-event.counts", "pattern.failure-event.enabled", "pattern.failure-event.kind", "pattern.failure-event.unsafe",
 		"pattern.registered.counts", "pattern.registered.kind", "pattern.registered.unsafe",
 		"pattern.unknown-user.counts", "pattern.unknown-user.enabled", "pattern.unknown-user.unsafe",
+		"pattern.verto-authenticated.counts", "pattern.verto-authenticated.enabled", "pattern.verto-authenticated.kind", "pattern.verto-authenticated.unsafe",
 		"pattern.verto-failure-event.counts", "pattern.verto-failure-event.enabled", "pattern.verto-failure-event.kind", "pattern.verto-failure-event.unsafe",
 		"pattern.wrong-call-state.counts", "pattern.wrong-call-state.kind", "pattern.wrong-call-state.unsafe",
 	}, builtIn); diff != "" {

@@ -81,15 +81,16 @@ type Daemon struct {
 	surveyed chan struct{}
 
 	// Of the deciding goroutine alone, once it runs.
-	Jails    *jails.Config // in force
-	pipeline *pipeline.Pipeline
-	sources  []*following
-	gateways []allowlist.Item // of FreeSWITCH
-	settled  bool             // every source has been caught up with
-	scraped  listening
-	watched  map[*following]*watched
-	evicted  uint64 // units that were forgotten so far
-	clock    clock
+	Jails     *jails.Config // in force
+	pipeline  *pipeline.Pipeline
+	sources   []*following
+	gateways  []allowlist.Item // of FreeSWITCH
+	settled   bool             // every source has been caught up with
+	scraped   listening
+	watched   map[*following]*watched
+	connected map[sourceKey]bool // event sockets that were there once
+	evicted   uint64             // units that were forgotten so far
+	clock     clock
 }
 
 // running is what inputs run in.
@@ -122,6 +123,7 @@ func New(c Config) (*Daemon, error) {
 
 		preferredRead: make(chan struct{}),
 		surveyed:      make(chan struct{}),
+		connected:     make(map[sourceKey]bool),
 		clock:         startClock(c.Now()),
 	}
 	d.metrics = metrics.Handler(d.measure, c.Log)

@@ -92,9 +92,29 @@ func (d *Daemon) watchBacklog(s *following) {
 	d.board.Raise(f)
 }
 
+// unheardFailures in a row that only other sources told are suspicious.
+const unheardFailures = 20
+
+// watchUnheard looks for failures that are passed because a preferred source would
+// tell them better, which does not, and reports whether it found any.
+func (d *Daemon) watchUnheard(j *pipeline.Jail) bool {
+	if j.Stats.Unheard < unheardFailures {
+		return false
+	}
+	d.board.Raise(doctor.Finding{
+		Kind: doctor.PreferredSilent, Severity: doctor.Warning, Jail: j.Name,
+		Text:   fmt.Sprintf("the last %d failures in logs were not counted, because a preferred source tells better, and it told none of them", j.Stats.Unheard),
+		Remedy: "look who writes them (banctl test); a caller may have forged them. Where they are true, and that source cannot tell them, take preferred off it in the jail",
+	})
+	return true
+}
+
 // watchPreferred looks for failures that others of a jail's sources tell while
 // a preferred one, which should tell them too, is silent.
 func (d *Daemon) watchPreferred(j *pipeline.Jail) {
+	if d.watchUnheard(j) {
+		return
+	}
 	i := slices.IndexFunc(d.sources, func(s *following) bool {
 		return s.preferred && s.key.path != "" && slices.Contains(s.Jails(), j.Name) && s.input.State() == source.Open
 	})

@@ -102,16 +102,19 @@ func (d *Daemon) watchSilence(s *following) {
 // watchForgery looks for a log into which callers can write lines, without one
 // beside it into which they cannot.
 func (d *Daemon) watchForgery(s *following) {
-	better := func(o *following) bool {
-		return o.preferred && o.input.State() == source.Open && slices.ContainsFunc(o.Jails(), func(j string) bool { return slices.Contains(s.Jails(), j) })
+	told := func(jail string) bool { // by a source into which they cannot
+		return slices.ContainsFunc(d.sources, func(o *following) bool {
+			return o.preferred && o.input.State() == source.Open && slices.Contains(o.Jails(), jail)
+		})
 	}
-	if s.key.path == "" || s.key.format != "freeswitch" || s.input.State() != source.Open || better(s) || slices.ContainsFunc(d.sources, better) {
+	believing := slices.DeleteFunc(s.Jails(), told)
+	if s.key.path == "" || s.key.format != "freeswitch" || s.input.State() != source.Open || len(believing) == 0 {
 		d.board.Clear(doctor.LogForgeable, "", s.Name)
 		return
 	}
 	d.board.Raise(doctor.Finding{
 		Kind: doctor.LogForgeable, Severity: doctor.Note, Source: s.Name,
-		Text:   "where FreeSWITCH writes all of its records, callers can write lines that look like failures of others; what does not fit its neighbours is not counted, but only the event socket and a dedicated log are sure",
+		Text:   "where FreeSWITCH writes all of its records, callers can write lines that look like failures of others, which " + strings.Join(believing, ", ") + " would count; what does not fit its neighbours is not counted, but only the event socket and a dedicated log are sure",
 		Remedy: "let band read the event socket, or let FreeSWITCH write a dedicated log (docs/freeswitch.md), and name it in the jail, with preferred = true",
 	})
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -260,13 +261,14 @@ func (d *Daemon) findEvents() ([]*input, error) {
 			key := sourceKey{socket: s.EventSocket}
 			i := slices.IndexFunc(found, func(of *socket) bool { return of.key == key })
 			if i < 0 {
-				f, err := d.newSource(key, source.ViaEvents, matcher.Events())
+				// Two may be of one FreeSWITCH: each tells an attempt.
+				f, err := d.newSource(key, source.ViaEvents+" "+key.socket.String(), matcher.Events())
 				if err != nil {
 					return nil, err
 				}
 				f.preferred = s.Preferred
 				i, found = len(found), append(found, &socket{f, source.EventsConfig{
-					Address: s.EventSocket, Name: f.Name, Optional: true, Log: d.log, Board: d.board,
+					Address: s.EventSocket, Name: f.Name, Optional: !d.connected[key], Log: d.log, Board: d.board,
 				}, s.PasswordFile})
 			}
 			of := found[i]
@@ -297,7 +299,18 @@ func (d *Daemon) findEvents() ([]*input, error) {
 func (d *Daemon) passwordOf(file string) func() (string, error) {
 	if file != "" {
 		return func() (string, error) {
-			text, err := os.ReadFile(file)
+			if info, err := os.Stat(file); err != nil {
+				return "", err
+			} else if !info.Mode().IsRegular() {
+				return "", fmt.Errorf("%s is no regular file", file)
+			}
+			f, err := os.Open(file)
+			if err != nil {
+				return "", err
+			}
+			defer f.Close()
+			const most = 4096
+			text, err := io.ReadAll(io.LimitReader(f, most))
 			if err != nil {
 				return "", err
 			}
@@ -328,6 +341,9 @@ func (d *Daemon) noteReadable() {
 		s.Readable = s.key.path == "" && s.input.State() == source.Open
 		if events, ok := s.input.reader.(*source.Events); ok {
 			s.ReadableSince = events.Since()
+			if s.Readable = !s.ReadableSince.IsZero(); s.Readable {
+				d.connected[s.key] = true
+			}
 		}
 	}
 }

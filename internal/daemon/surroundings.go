@@ -181,6 +181,7 @@ func (d *Daemon) takeFreeSWITCH(s surroundings) {
 	case s.freeswitch == nil:
 		d.board.Clear(doctor.FreeSWITCHUnreadable, "", s.dir)
 		d.board.ClearAll(doctor.FailuresUnlogged, nil)
+		d.board.ClearAll(doctor.EventSocketWeak, nil)
 		return
 	}
 	if problems := s.freeswitch.Problems; len(problems) > 0 {
@@ -260,15 +261,16 @@ const stockPassword = "ClueCon"
 func (d *Daemon) watchEventSocket(at freeswitch.EventSocket) {
 	listen, err := netip.ParseAddr(at.IP)
 	local := at.IP == "localhost" || err == nil && listen.IsLoopback()
-	admitted := slices.DeleteFunc(slices.Clone(at.ACLs), func(acl string) bool {
+	// Who fails any of the lists is rejected (mod_event_socket.c: listener_run).
+	only := slices.ContainsFunc(at.ACLs, func(acl string) bool {
 		prefix, err := netip.ParsePrefix(acl)
 		addr, notAddr := netip.ParseAddr(acl)
 		return acl == "loopback.auto" || err == nil && prefix.Addr().IsLoopback() || notAddr == nil && addr.IsLoopback()
 	})
 	var weak []string
 	severity := doctor.Note
-	if at.IP != "" && !local && (len(at.ACLs) == 0 || len(admitted) > 0) {
-		weak = append(weak, fmt.Sprintf("it listens on %s and admits others than this machine (%s)", at.IP, cmp.Or(strings.Join(admitted, ", "), "there is no ACL")))
+	if at.IP != "" && !local && !only {
+		weak = append(weak, fmt.Sprintf("it listens on %s and admits others than this machine (%s)", at.IP, cmp.Or(strings.Join(at.ACLs, ", "), "there is no ACL")))
 		severity = doctor.Warning
 	}
 	if at.Password == stockPassword {

@@ -36,6 +36,9 @@ type JailStats struct {
 	// sources told since a preferred one fell silent.
 	Unconfirmed      int
 	UnconfirmedSince time.Time
+	// Unheard are the failures in a row that were passed because a preferred source
+	// tells them better, and that it did not tell.
+	Unheard int
 }
 
 // NewJail compiles the enabled patterns of a jail.
@@ -86,6 +89,11 @@ func (j *Jail) Events() []string {
 // Lines reports whether any of the jail's patterns is for lines, not for events.
 func (j *Jail) Lines() bool {
 	return slices.ContainsFunc(j.patterns, func(p *matcher.Pattern) bool { return p.Event() == "" })
+}
+
+// failsByEvents reports whether any of the jail's patterns for events is of a failure.
+func (j *Jail) failsByEvents() bool {
+	return slices.ContainsFunc(j.patterns, func(p *matcher.Pattern) bool { return p.Event() != "" && !j.successes[p] })
 }
 
 // Match returns the first of the jail's patterns for lines that matches the record.
@@ -152,11 +160,19 @@ func (j *Jail) Nearest(message []byte) (name string, matched int, expected strin
 // record, so that silence of this length means that nobody writes.
 const writtenWithin = 10 * time.Minute
 
-// prefersOther reports whether a failure that s tells is to be told by a
-// preferred source of the jail, which is being written.
-func (j *Jail) prefersOther(s *Source, at time.Time) bool {
+// readWithin is how long a live source takes to be read.
+const readWithin = 10 * time.Second
+
+// prefersOther reports whether a failure that s tells at time now is to be told by a
+// preferred source of the jail, which is being written. What a live source tells just
+// happened, whatever it says: a caller may forge a record of the time before.
+func (j *Jail) prefersOther(s *Source, at, now time.Time) bool {
 	if len(j.preferred) == 0 || slices.Contains(j.preferred, s) {
+		j.Stats.Unheard = 0
 		return false
+	}
+	if live := now.Add(-readWithin); s.Live && at.Before(live) {
+		at = live
 	}
 	for _, p := range j.preferred {
 		switch {

@@ -254,7 +254,8 @@ func (p *Pipeline) success(d *Decision, found Found, at time.Time) {
 	if !found.match.Host.IsValid() {
 		return
 	}
-	success := store.Success{Jail: j.Name, Unit: j.unit(found.match.Host, found.match.Bits), At: at}
+	j.Stats.LastMatch = at
+	success := store.Success{Jail: j.Name, Unit: p.unit(j, found.match.Host, found.match.Bits), At: at}
 	if p.state.succeeds(success) {
 		d.Batch.Events = append(d.Batch.Events, store.Event{Success: &success})
 	}
@@ -269,8 +270,9 @@ func (d *Decision) exempt(host netip.Addr) {
 
 // failure counts a failure and bans its unit where that reaches the threshold.
 func (p *Pipeline) failure(d *Decision, s *Source, j *Jail, f *store.Failure) {
-	if j.prefersOther(s, f.Time) {
+	if j.prefersOther(s, f.Time, d.now) {
 		j.Stats.Passed++
+		j.Stats.Unheard++
 		return
 	}
 	if p.Matched != nil {

@@ -126,7 +126,8 @@ func (s *Source) Watch(j *Jail, preferred bool) {
 		}
 	}
 	s.compile()
-	if preferred {
+	// What tells a jail no failures cannot tell them better than others.
+	if preferred && (!s.events || j.failsByEvents()) {
 		s.trusted, s.canary = true, canary{}
 		j.preferred = append(j.preferred, s)
 	}

@@ -166,7 +166,9 @@ func (s *state) tolerates(key counter.Key, t time.Time) (tolerated counter.Thres
 		if tolerated.Forgiven = success; trusted {
 			tolerated.Forgiven = until
 		}
-		tolerated.Most = trustedMost * tolerated.MaxRetry
+		if !threshold.distinct { // else it is no scanner: it has a password
+			tolerated.Most = trustedMost * tolerated.MaxRetry
+		}
 	}
 	return tolerated, trusted
 }

@@ -38,6 +38,7 @@ type Events struct {
 	state  atomic.Int32              // a State
 	since  atomic.Pointer[time.Time] // when it was connected; nil: it is not
 	seen   bool                      // it was connected once
+	asked  chan answer               // for the password, which did not come yet
 	ready  chan struct{}
 }
 
@@ -53,7 +54,8 @@ func (e *Events) State() State { return State(e.state.Load()) }
 // safe for concurrent use.
 func (e *Events) Since() time.Time {
 	if since := e.since.Load(); since != nil {
-		return *since
+		now := time.Now()
+		return now.Add(-now.Sub(*since)).Round(0) // by the clock as it is set now
 	}
 	return time.Time{}
 }
@@ -104,7 +106,8 @@ func (e *Events) Run(ctx context.Context, out chan<- Batch) error {
 func (e *Events) connect(ctx context.Context, out chan<- Batch) error {
 	dialing, cancel := context.WithTimeoutCause(ctx, dialTimeout, eventsocket.ErrStalled)
 	conn, err := eventsocket.Dial(dialing, eventsocket.Config{
-		Address: e.config.Address.String(), Password: e.config.Password, Events: e.config.Events,
+		Address: e.config.Address.String(), Events: e.config.Events,
+		Password: func() (string, error) { return e.password(dialing) },
 	})
 	cancel()
 	if err != nil {
@@ -120,9 +123,38 @@ func (e *Events) connect(ctx context.Context, out chan<- Batch) error {
 		if err != nil {
 			return err
 		}
-		if !e.send(ctx, out, Batch{Records: []matcher.Record{event.Record()}}) {
+		record := event.Record()
+		// FreeSWITCH keeps a clock of its own, and events come as they happen.
+		record.Time = time.Now()
+		if !e.send(ctx, out, Batch{Records: []matcher.Record{record}}) {
 			return nil
 		}
+	}
+}
+
+// An answer is what Password returned.
+type answer struct {
+	password string
+	err      error
+}
+
+// password asks for the password, but not for longer than ctx. What it is read from
+// may hang, as a network file system does, and cannot be interrupted: then the next
+// connection waits for the same answer, and nobody else does.
+func (e *Events) password(ctx context.Context) (string, error) {
+	if e.asked == nil {
+		e.asked = make(chan answer, 1)
+		go func(asked chan<- answer) {
+			password, err := e.config.Password()
+			asked <- answer{password, err}
+		}(e.asked)
+	}
+	select {
+	case a := <-e.asked:
+		e.asked = nil
+		return a.password, a.err
+	case <-ctx.Done():
+		return "", errors.New("it cannot be read: what it is read from hangs")
 	}
 }
 

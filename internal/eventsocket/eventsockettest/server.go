@@ -39,9 +39,10 @@ type Config struct {
 type Server struct {
 	Address string // of the listener, host:port; "" where it has none
 
-	t      testing.TB
-	config Config
-	tasks  sync.WaitGroup
+	t        testing.TB
+	config   Config
+	tasks    sync.WaitGroup
+	listener net.Listener // nil where it has none
 
 	mu       sync.Mutex
 	changed  sync.Cond
@@ -66,7 +67,7 @@ func Start(t testing.TB, config Config) *Server {
 		t.Fatal(err)
 	}
 	s := New(t, config)
-	s.Address = listener.Addr().String()
+	s.Address, s.listener = listener.Addr().String(), listener
 	t.Cleanup(func() { _ = listener.Close() }) // comes before that of New
 	s.tasks.Go(func() {
 		for {
@@ -243,6 +244,12 @@ func (s *Server) Stream(r io.Reader) error {
 
 // Silence makes the Server answer nothing, or answer again.
 func (s *Server) Silence(on bool) { s.change(func() { s.silent = on }) }
+
+// Stop ends a Server that listens, as when FreeSWITCH is stopped.
+func (s *Server) Stop() {
+	_ = s.listener.Close()
+	s.Drop()
+}
 
 // Drop closes all connections without a notice.
 func (s *Server) Drop() {
