@@ -81,7 +81,7 @@ func (e Event) Get(field string) (value string, ok bool) {
 // name and the fields that FreeSWITCH does not add to each event, as name=value,
 // encoded, with a space between.
 func (e Event) Record() Record {
-	text := []byte(e.Name())
+	text := []byte(url.PathEscape(e.Name()))
 	for line := range bytes.SplitSeq(e.Text, []byte("\n")) {
 		name, value, _ := bytes.Cut(line, []byte(": "))
 		if !isEventsOwn(name) {

@@ -1,6 +1,9 @@
 package matcher_test
 
 import (
+	"net/netip"
+	"net/url"
+	"strings"
 	"testing"
 
 	"band/matcher"
@@ -40,4 +43,37 @@ func TestEvent(t *testing.T) {
 			t.Errorf("%s: %q, want %q", test.name, got, test.want)
 		}
 	}
+}
+
+// Whatever an event holds, the host is what the first field of that name says.
+func FuzzEvent(f *testing.F) {
+	f.Add("Event-Subclass: a%3A%3Ab\nEvent-Name: CUSTOM\nto-user: x%0Anetwork-ip: 192.0.2.1\nnetwork-ip: 198.51.100.7\nnetwork-ip: 192.0.2.2")
+	f.Add("Event-Name: HEARTBEAT\nNETWORK-IP:198.51.100.7")
+	f.Add("Event-Subclass: a%3A%3Ab\nEvent-Name: CUSTOM\nnetwork-ip: %3A%3Affff%3A198.51.100.7%")
+	f.Add("\n:\n: \n%")
+	p, err := matcher.CompileEvent("x", "", matcher.Conditions{Event: "a::b", Host: "network-ip", User: "to-user"}, false)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		r := matcher.NewEvent([]byte(text), false).Record()
+		if strings.Contains(string(r.Text), "\n") || !r.Sealed || string(r.Message) != text {
+			t.Errorf("the record of %q: %+v", text, r)
+		}
+		m, ok := p.Match(r.Message)
+		if !ok {
+			return
+		}
+		for line := range strings.SplitSeq(text, "\n") {
+			name, value, _ := strings.Cut(line, ":")
+			if strings.EqualFold(name, "network-ip") && len(name) == len("network-ip") {
+				told, err := url.PathUnescape(strings.TrimPrefix(value, " "))
+				if host, _ := netip.ParseAddr(told); err != nil || host.Unmap().WithZone("") != m.Host {
+					t.Errorf("%q: host %v, the first field says %q", text, m.Host, value)
+				}
+				return
+			}
+		}
+		t.Errorf("%q: host %v, and no field says so", text, m.Host)
+	})
 }
