@@ -99,8 +99,10 @@ func (c *check) patterns() {
 	switch {
 	case len(enabled) == 0:
 		blame, text = "pattern."+j.Patterns[0].Name+".enabled", "no pattern is enabled, so nothing would ever match; to switch the jail off write enabled = false"
-	case !slices.ContainsFunc(enabled, func(p Pattern) bool { return !slices.Contains(j.ClearOn, p.Name) }):
-		c.report("clear_on", "every pattern that is enabled tells of a success, so nobody would ever be banned")
+	case len(j.ClearOn) > 0 && !slices.ContainsFunc(enabled, func(p Pattern) bool {
+		return p.Counts != "never" && !slices.Contains(j.ClearOn, p.Name)
+	}):
+		c.report("clear_on", "every pattern that is enabled and counts tells of a success, so nobody would ever be banned")
 		return
 	case !slices.ContainsFunc(enabled, func(p Pattern) bool { return p.Counts != "never" }):
 		blame, text = "pattern."+enabled[0].Name+".counts", `every pattern that is enabled has counts = "never", so nobody would ever be banned`
@@ -163,8 +165,22 @@ func (c *check) successes() {
 			c.report("clear_on", fmt.Sprintf("the jail has no pattern %q", name))
 		}
 	}
+	for _, p := range j.Patterns {
+		if !slices.Contains(j.ClearOn, p.Name) {
+			continue
+		}
+		switch {
+		case p.Event == "sofia::register_failure", p.Event == "sofia::wrong_call_state", p.Event == "sofia::pre_register":
+			c.report("clear_on", fmt.Sprintf("the pattern %q is for %s, which tells of no success: it would forgive all failures", p.Name, p.Event))
+		case p.Event == "sofia::register_attempt" && len(p.Where["auth-result"]) == 0, p.Event == "verto::login" && len(p.Where["verto_success"]) == 0:
+			c.report("clear_on", fmt.Sprintf("the pattern %q is for every %s, also for those that failed; say in its where which succeeded", p.Name, p.Event))
+		}
+	}
 	if j.Trust > 0 && len(j.ClearOn) == 0 {
-		c.report("trust", "nothing tells of a success; name patterns that do in clear_on")
+		if j.Origins["trust"].Layer == layerOverlay && !slices.ContainsFunc(c.problems, func(p Problem) bool { return p.Key == "clear_on" }) {
+			c.report("trust", "nothing tells of a success; name patterns that do in clear_on")
+		}
+		j.Trust = 0 // a shipped one, where the successes were taken off
 	}
 }
 

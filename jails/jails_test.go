@@ -330,7 +330,11 @@ func TestBadJail(t *testing.T) {
 			`:2: trust: 366d is out of range: 0s to 365d`,
 		}},
 		{"bad: nothing but successes", "clear_on = ['password']\n" + sshd, []string{
-			`:1: clear_on: every pattern that is enabled tells of a success, so nobody would ever be banned`,
+			`:1: clear_on: every pattern that is enabled and counts tells of a success, so nobody would ever be banned`,
+		}},
+		{"bad: failures taken for successes", "clear_on = ['a', 'b', 'c']\n" + sshd + "[[pattern]]\nname = 'a'\nevent = 'sofia::register_failure'\n[[pattern]]\nname = 'b'\nevent = 'verto::login'\n[[pattern]]\nname = 'c'\nevent = 'sofia::register_attempt'\nwhere = { auth-result = 'SUCCESS' }\n", []string{
+			`:1: clear_on: the pattern "a" is for sofia::register_failure, which tells of no success: it would forgive all failures`,
+			`:1: clear_on: the pattern "b" is for every verto::login, also for those that failed; say in its where which succeeded`,
 		}},
 		{"bad: trust in nothing", "trust = '1h'\n" + sshd, []string{
 			`:1: trust: nothing tells of a success; name patterns that do in clear_on`,

@@ -53,9 +53,12 @@ func TestConditions(t *testing.T) {
 	}{
 		{"no event", `no event has the name ""`, matcher.Conditions{Host: "network-ip"}},
 		{"a line end", `no event has the name "a\nexit"`, matcher.Conditions{Event: "a\nexit", Host: "network-ip"}},
-		{"no host", "the pattern has no host", matcher.Conditions{Event: "a"}},
-		{"a field of a caller", `callers may be able to write any address into "contact"`, matcher.Conditions{Event: "a", Host: "contact"}},
-		{"nothing to be", "where: user-agent can be nothing at all", matcher.Conditions{Event: "a", Host: "network-ip", Where: map[string][]string{"user-agent": {}}}},
+		{"no host", "the pattern has no host", matcher.Conditions{Event: "a::b"}},
+		{"a field of a caller", `callers may be able to write any address into "contact"`, matcher.Conditions{Event: "a::b", Host: "contact"}},
+		{"no event of FreeSWITCH", `no event has the name "register_failure"`, matcher.Conditions{Event: "register_failure", Host: "network-ip"}},
+		{"another field", `sofia::register_failure has no field "profile_name"; it has profile-name, `, matcher.Conditions{Event: "sofia::register_failure", Host: "network-ip", Where: map[string][]string{"profile_name": {"x"}}}},
+		{"another user", `verto::login has no field "user"; it has `, matcher.Conditions{Event: "verto::login", Host: "verto_client_address", User: "user"}},
+		{"nothing to be", "where: no text is listed that user-agent may be", matcher.Conditions{Event: "a::b", Host: "network-ip", Where: map[string][]string{"user-agent": {}}}},
 	} {
 		if _, err := matcher.CompileEvent("x", "", test.conditions, false); err == nil || !strings.Contains(err.Error(), test.problem) {
 			t.Errorf("%s: %v", test.name, err)

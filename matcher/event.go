@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/netip"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -78,18 +79,23 @@ func (e Event) Get(field string) (value string, ok bool) {
 }
 
 // Record returns the event as a record. Its text is what tells it from others: its
-// name and the fields that FreeSWITCH does not add to each event, as name=value,
-// encoded, with a space between.
+// name, and most of the fields that FreeSWITCH does not add to each event, each once, as
+// name=value, encoded, with a space between.
 func (e Event) Record() Record {
 	text := []byte(url.PathEscape(e.Name()))
+	told := make(map[string]bool)
 	for line := range bytes.SplitSeq(e.Text, []byte("\n")) {
 		name, value, _ := bytes.Cut(line, []byte(": "))
-		if !isEventsOwn(name) {
+		if !isEventsOwn(name) && !told[string(name)] && !slices.Contains(chatter, string(name)) {
+			told[string(name)] = true
 			text = append(append(append(append(text, ' '), name...), '='), value...)
 		}
 	}
 	return Record{Text: text, Message: e.Text, Time: e.Time, Sealed: true}
 }
+
+// chatter are fields of a registration that say nothing of a failure.
+var chatter = []string{"from-host", "contact", "call-id", "rpid", "status", "expires"}
 
 // isEventsOwn reports whether a field is of those that each event has
 // (switch_event.c: switch_event_prep_for_delivery_detailed).
@@ -136,21 +142,45 @@ var hostFields = map[string]func(value string) (netip.Addr, error){
 	},
 }
 
+// eventName is that of a subclass of CUSTOM, or of another event (switch_event.c:
+// EVENT_NAMES).
+var eventName = regexp.MustCompile(`^(?:[!-9;-~]+::[!-~]+|[A-Z][A-Z_]*)$`)
+
+// registering are the fields that events of a registration have (sofia_reg.c:
+// sofia_reg_handle_register_token).
+var registering = []string{"profile-name", "from-user", "from-host", "contact", "call-id", "rpid", "status", "expires",
+	"to-user", "to-host", "network-ip", "network-port", "user-agent"}
+
+// eventFields are the fields of events that have always the same.
+var eventFields = map[string][]string{
+	"sofia::register_failure": {"profile-name", "to-user", "to-host", "network-ip", "network-port", "user-agent", "registration-type"},
+	"sofia::register_attempt": append(slices.Clone(registering), "username", "realm", "auth-result"),
+	"sofia::pre_register":     registering,
+	"sofia::wrong_call_state": {"from_user", "network_ip", "network_port"}, // mod_sofia.c: sofia_on_hangup
+	// mod_verto.c: verto__login_func
+	"verto::login": {"verto_profile_name", "verto_client_address", "verto_login", "verto_success", "verto_result_txt"},
+}
+
 // CompileEvent makes a pattern of conditions. One whose host is told by a field that
 // callers could fill is an error, unless unsafe is set.
 func CompileEvent(name, kind string, c Conditions, unsafe bool) (*Pattern, error) {
 	known := slices.Sorted(maps.Keys(hostFields))
 	switch parse := hostFields[c.Host]; {
-	case c.Event == "" || strings.ContainsFunc(c.Event, func(r rune) bool { return r <= ' ' || r > '~' }):
-		return nil, fmt.Errorf(`no event has the name %q; write one such as "sofia::register_failure"`, c.Event)
+	case !eventName.MatchString(c.Event):
+		return nil, fmt.Errorf(`no event has the name %q; write one such as "sofia::register_failure", or "HEARTBEAT"`, c.Event)
 	case c.Host == "":
 		return nil, fmt.Errorf("the pattern has no host: it cannot tell whom to ban; write one of %s", strings.Join(known, ", "))
 	case parse == nil && !unsafe:
 		return nil, fmt.Errorf("callers may be able to write any address into %q; write one of %s (or set unsafe = true if they cannot)", c.Host, strings.Join(known, ", "))
 	}
-	for field, texts := range c.Where {
-		if len(texts) == 0 {
-			return nil, fmt.Errorf("where: %s can be nothing at all; write a text", field)
+	for _, field := range slices.Sorted(maps.Keys(c.Where)) {
+		if len(c.Where[field]) == 0 {
+			return nil, fmt.Errorf("where: no text is listed that %s may be", field)
+		}
+	}
+	for _, field := range append(slices.Sorted(maps.Keys(c.Where)), c.Host, c.User) {
+		if fields, ok := eventFields[c.Event]; ok && !unsafe && field != "" && !isEventsOwn([]byte(field)) && !slices.Contains(fields, strings.ToLower(field)) {
+			return nil, fmt.Errorf("%s has no field %q; it has %s", c.Event, field, strings.Join(fields, ", "))
 		}
 	}
 	return &Pattern{Name: name, Kind: kind, host: 1, event: &c}, nil

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -140,6 +142,12 @@ func view(j jails.Jail) jailView {
 	add("maxretry", strconv.Itoa(j.MaxRetry))
 	add("bantime", jails.FormatDuration(j.BanTime))
 	add("distinct", cmp.Or(j.Distinct, "-"))
+	add("clear_on", cmp.Or(strings.Join(j.ClearOn, ", "), "-"))
+	trust := "-"
+	if j.Trust > 0 { // what is 0 of a bantime is for ever
+		trust = jails.FormatDuration(j.Trust)
+	}
+	add("trust", trust)
 	add("ports", ports(j.Ports))
 	add("services", cmp.Or(strings.Join(j.Services, ", "), "-"))
 	add("ipv4_prefix", strconv.Itoa(j.IPv4Prefix))
@@ -152,6 +160,9 @@ func view(j jails.Jail) jailView {
 	var sources []string
 	for _, s := range j.Sources {
 		source := s.String()
+		if s.PasswordFile != "" {
+			source += " (password_file " + s.PasswordFile + ")"
+		}
 		if s.Preferred {
 			source += " (preferred)"
 		}
@@ -167,12 +178,32 @@ func view(j jails.Jail) jailView {
 	add("source", strings.Join(sources, ", "))
 	for _, p := range j.Patterns {
 		add("pattern."+p.Name+".enabled", strconv.FormatBool(p.Enabled))
-		add("pattern."+p.Name+".counts", p.Counts)
+		counts := p.Counts
+		if slices.Contains(j.ClearOn, p.Name) {
+			counts = "as a success"
+		}
+		add("pattern."+p.Name+".counts", counts)
 		add("pattern."+p.Name+".kind", p.Kind)
 		add("pattern."+p.Name+".unsafe", strconv.FormatBool(p.Unsafe))
-		add("pattern."+p.Name+".regex", p.Regex)
+		if p.Event == "" {
+			add("pattern."+p.Name+".regex", p.Regex)
+			continue
+		}
+		add("pattern."+p.Name+".event", p.Event)
+		add("pattern."+p.Name+".host", p.Host)
+		add("pattern."+p.Name+".user", cmp.Or(p.User, "-"))
+		add("pattern."+p.Name+".where", cmp.Or(where(p.Where), "-"))
 	}
 	return v
+}
+
+// where writes what an event's fields must be, the fields in order.
+func where(fields map[string][]string) string {
+	var all []string
+	for _, field := range slices.Sorted(maps.Keys(fields)) {
+		all = append(all, field+" = "+strings.Join(fields[field], " | "))
+	}
+	return strings.Join(all, ", ")
 }
 
 func ports(p jails.Ports) string {

@@ -54,7 +54,11 @@ status is 1.` + "\n" + exitCodes,
 				fmt.Fprintf(w, "exempt: it is %s\n", e.Allowed)
 			}
 			for _, n := range e.Counts {
-				fmt.Fprintf(w, "%d of %d failures in jail %s (%s)%s\n", n.Failures, n.MaxRetry, n.Jail, n.Unit, forgiven(n))
+				of := fmt.Sprintf("%d of %d failures", n.Failures, n.MaxRetry)
+				if n.MaxRetry == 0 {
+					of = fmt.Sprintf("%d failures, of which none counts,", n.Failures)
+				}
+				fmt.Fprintf(w, "%s in jail %s (%s)%s\n", of, n.Jail, n.Unit, forgiven(n))
 			}
 			if len(e.Users) > 0 {
 				var users []string

@@ -167,6 +167,13 @@ func (d *Daemon) watchSources() {
 		}
 		switch {
 		case !silent:
+		case j.Lines() && len(names) == 0:
+			found[place{j.Name, ""}] = true
+			d.board.Raise(doctor.Finding{
+				Kind: doctor.SourceMissing, Severity: doctor.Warning, Jail: j.Name,
+				Text:   "the jail has nothing to read: its patterns are for lines, and none of its sources is a log or the journal",
+				Remedy: "name a log where the jail's sources are named; or switch the jail off: enabled = false",
+			})
 		case j.Lines():
 			missing(j, "", "the jail has nothing to read: none of "+strings.Join(names, ", ")+" exists")
 		case d.readsFreeSWITCH(): // else it is not missed

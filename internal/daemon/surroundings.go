@@ -212,7 +212,7 @@ func (d *Daemon) takeFreeSWITCH(s surroundings) {
 		}
 		d.board.Raise(doctor.Finding{
 			Kind: doctor.FailuresUnlogged, Severity: severity, Source: at, Text: text,
-			Remedy: fmt.Sprintf(`write <param name="log-auth-failures" value="true"/> into its settings, then: fs_cli -x "sofia profile %s rescan"; the event socket, where band reads it, tells of them in any case`,
+			Remedy: fmt.Sprintf(`write <param name="log-auth-failures" value="true"/> into its settings, then: fs_cli -x "sofia profile %s rescan"; or let band read the event socket, which tells of them in any case`,
 				p.Name),
 		})
 	}

@@ -132,6 +132,8 @@ func (e *Events) connect(ctx context.Context, out chan<- Batch) error {
 	}
 }
 
+var errNoPassword = errors.New("it cannot be read")
+
 // An answer is what Password returned.
 type answer struct {
 	password string
@@ -152,9 +154,12 @@ func (e *Events) password(ctx context.Context) (string, error) {
 	select {
 	case a := <-e.asked:
 		e.asked = nil
-		return a.password, a.err
+		if a.err != nil {
+			return "", fmt.Errorf("%w: %w", errNoPassword, a.err)
+		}
+		return a.password, nil
 	case <-ctx.Done():
-		return "", errors.New("it cannot be read: what it is read from hangs")
+		return "", fmt.Errorf("%w: what it is read from hangs", errNoPassword)
 	}
 }
 
@@ -215,8 +220,10 @@ func (e *Events) lost(err error, pause time.Duration) {
 		f.Kind, f.Severity = doctor.SourceMissing, doctor.Warning
 		f.Text = fmt.Sprintf("nobody can be reached there (%v); until then only logs tell of failures", dial.Err)
 		f.Remedy = "nothing to do if FreeSWITCH was not started yet; otherwise load mod_event_socket, and look at listen-ip and listen-port in its event_socket.conf.xml"
+	case errors.Is(err, errNoPassword):
+		f.Remedy = "write it into the password_file that the jail names; or name none, and let band read FreeSWITCH's configuration (freeswitch in band.toml tells where)"
 	case errors.Is(err, eventsocket.ErrPassword):
-		f.Remedy = "write the password of event_socket.conf.xml into the password_file that the jail names, or name none, so that band reads it there; restart FreeSWITCH's mod_event_socket if it was changed"
+		f.Remedy = "where the jail names a password_file, write FreeSWITCH's password into it; where it does not, FreeSWITCH runs with another one than its event_socket.conf.xml says: fs_cli -x \"reload mod_event_socket\""
 	case errors.Is(err, eventsocket.ErrACL):
 		f.Remedy = "let apply-inbound-acl in event_socket.conf.xml admit this machine, as loopback.auto does; then reload mod_event_socket"
 	case errors.Is(err, eventsocket.ErrProtocol):
