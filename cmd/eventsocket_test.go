@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -140,6 +141,12 @@ func TestEventSocketFails(t *testing.T) {
 			}
 			h.banned("198.51.100.70")
 			bounded(t, daemon.Process)
+			if err := daemon.Process.Signal(syscall.SIGTERM); err != nil {
+				t.Fatal(err)
+			}
+			if err := daemon.Wait(); err != nil {
+				t.Error(err)
+			}
 			if out := fmt.Sprint(daemon.Stderr); strings.Contains(out, "secret") {
 				t.Errorf("the password is in the log:\n%s", out)
 			}
