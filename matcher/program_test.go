@@ -24,7 +24,7 @@ func FuzzProgram(f *testing.F) {
 	f.Fuzz(func(t *testing.T, regex string, message []byte) {
 		p, err := Compile("fuzz", "", regex, true)
 		if err != nil || p.program() == nil {
-			t.Skip("no program")
+			return // regexp does what no program can
 		}
 		compare(t, p, regex, message)
 	})
