@@ -183,7 +183,7 @@ func CompileEvent(name, kind string, c Conditions, unsafe bool) (*Pattern, error
 			return nil, fmt.Errorf("%s has no field %q; it has %s", c.Event, field, strings.Join(fields, ", "))
 		}
 	}
-	return &Pattern{Name: name, Kind: kind, host: 1, event: &c}, nil
+	return &Pattern{Name: name, Kind: kind, host: 1, prefixes: func() []prefix { return nil }, event: &c}, nil
 }
 
 // Event returns the name of the events that the pattern is for, and "" for one of

@@ -112,8 +112,8 @@ func Stamp(f Format, line []byte) []byte {
 }
 
 // shaped reports whether text begins as shape does: 0 stands for a digit, d for
-// a digit or a space, x for a lower-case hexadecimal digit, A and a for a
-// letter of that case; anything else stands for itself.
+// a digit or a space, A and a for a letter of that case; anything else stands for
+// itself.
 func shaped(text []byte, shape string) bool {
 	if len(text) < len(shape) {
 		return false
@@ -125,8 +125,6 @@ func shaped(text []byte, shape string) bool {
 			ok = '0' <= c && c <= '9'
 		case 'd':
 			ok = '0' <= c && c <= '9' || c == ' '
-		case 'x':
-			ok = '0' <= c && c <= '9' || 'a' <= c && c <= 'f'
 		case 'A':
 			ok = 'A' <= c && c <= 'Z'
 		case 'a':

@@ -38,7 +38,8 @@ func (freeswitch) start(line []byte) (header, bool) {
 const sessionLine = 2047
 
 func (freeswitch) glued(line []byte) int {
-	if len(line) <= sessionLine || !shaped(line, sessionUUID+" ") {
+	id := len(sessionUUID)
+	if len(line) <= sessionLine || !isSession(line[:id]) || line[id] != ' ' {
 		return 0
 	}
 	if _, ok := freeswitchHeader(line, sessionLine); !ok {
@@ -141,7 +142,7 @@ func sessionHeader(line []byte, at int) (header, bool) {
 		return header{}, false
 	}
 	prefix, rest := line[at:at+space], at+space+1
-	if len(prefix) != len(sessionUUID) || !isSession(prefix) {
+	if !isSession(prefix) {
 		// A tab above all is none: so do folded headers begin, which callers write.
 		if !stamped(line[rest:]) || bytes.ContainsFunc(prefix, unicode.IsControl) {
 			return header{}, false
@@ -154,9 +155,11 @@ func sessionHeader(line []byte, at int) (header, bool) {
 
 const sessionUUID = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx"
 
-// isSession reports whether text is the UUID of a session. Many lines are asked, hence
-// not by shaped.
+// isSession reports whether text is the UUID of a session.
 func isSession(text []byte) bool {
+	if len(text) != len(sessionUUID) {
+		return false
+	}
 	for i, c := range text {
 		if sessionUUID[i] == 'x' && c-'0' > 9 && c-'a' > 5 || sessionUUID[i] == '-' && c != '-' {
 			return false

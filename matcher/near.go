@@ -41,9 +41,6 @@ func prefixesOf(tree *syntax.Regexp) []prefix {
 // Near tells how far a message that the pattern does not match agrees with it:
 // its first matched bytes do, and what is expected next is not there.
 func (p *Pattern) Near(message []byte) (matched int, expected string) {
-	if p.event != nil {
-		return 0, ""
-	}
 	for _, prefix := range p.prefixes() {
 		if at := prefix.regex.FindIndex(message); at != nil && at[0] == 0 {
 			agreed := common(prefix.literal, message[at[1]:])

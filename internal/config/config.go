@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"slices"
 
+	"band/internal/pipeline"
 	"band/jails"
 	"band/matcher"
 )
@@ -60,16 +61,9 @@ func (checker) Pattern(format string, p jails.Pattern) error {
 	if err != nil {
 		return err
 	}
-	if p.Event != "" {
-		_, err := matcher.CompileEvent(p.Name, p.Kind, matcher.Conditions{Event: p.Event, Host: p.Host, User: p.User, Where: p.Where}, p.Unsafe)
-		return err
-	}
-	compile := matcher.Compile
-	if matcher.TellsSession(f) {
-		compile = matcher.CompileSession
-	} else if p.Counts == "another-user" {
+	if p.Counts == "another-user" && !matcher.TellsSession(f) {
 		return fmt.Errorf("counts = \"another-user\" is for records that tell their session; those of the format %q do not", format)
 	}
-	_, err = compile(p.Name, p.Kind, p.Regex, p.Unsafe)
+	_, err = pipeline.Compile(f, p)
 	return err
 }

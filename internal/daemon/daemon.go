@@ -138,13 +138,7 @@ func New(c Config) (*Daemon, error) {
 	if err := d.openStore(); err != nil {
 		return nil, err
 	}
-	if _, err := d.findFiles(false); err != nil {
-		return nil, errors.Join(err, d.store.Close())
-	}
-	if _, err := d.findJournal(); err != nil {
-		return nil, errors.Join(err, d.store.Close())
-	}
-	if _, err := d.findEvents(); err != nil {
+	if _, err := d.findSources(); err != nil {
 		return nil, errors.Join(err, d.store.Close())
 	}
 	d.allow = allowlist.New(allowlist.Config{Log: c.Log, Board: d.board, Now: c.Now, Known: p.Resolved()})

@@ -61,18 +61,7 @@ func (d *Daemon) configure(next *jails.Config) error {
 	}
 	d.examineJails()
 	d.dropSources()
-	added, err := d.findFiles(false)
-	if err == nil {
-		var journal *input
-		if journal, err = d.findJournal(); journal != nil {
-			added = append(added, journal)
-		}
-	}
-	if err == nil {
-		var sockets []*input
-		sockets, err = d.findEvents()
-		added = append(added, sockets...)
-	}
+	added, err := d.findSources()
 	d.start(added...)
 	if err != nil {
 		return fmt.Errorf("reload: %w", err)

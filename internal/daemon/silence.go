@@ -136,13 +136,11 @@ func (d *Daemon) watchSources() {
 	}
 	type place struct{ jail, source string }
 	found := make(map[place]bool)
-	missing := func(j *pipeline.Jail, of, text string) {
+	missing := func(severity doctor.Severity, j *pipeline.Jail, of, text, remedy string) {
 		found[place{j.Name, of}] = true
-		d.board.Raise(doctor.Finding{
-			Kind: doctor.SourceMissing, Severity: doctor.Warning, Jail: j.Name, Source: of, Text: text,
-			Remedy: "nothing to do if the service was not started yet: a log is read as soon as it appears; otherwise correct the paths in the jail",
-		})
+		d.board.Raise(doctor.Finding{Kind: doctor.SourceMissing, Severity: severity, Jail: j.Name, Source: of, Text: text, Remedy: remedy})
 	}
+	const appears = "nothing to do if the service was not started yet: a log is read as soon as it appears; otherwise correct the paths in the jail"
 	for _, name := range d.pipeline.Names() {
 		j := d.pipeline.Jails[name]
 		var names []string
@@ -162,31 +160,23 @@ func (d *Daemon) watchSources() {
 			}
 			if !matched && of.File != "" && !of.Optional && !of.Preferred {
 				silent = false
-				missing(j, of.File, "no file matches it"+because(of.File))
+				missing(doctor.Warning, j, of.File, "no file matches it"+because(of.File), appears)
 			}
 		}
 		switch {
 		case !silent:
 		case j.Lines() && len(names) == 0:
-			found[place{j.Name, ""}] = true
-			d.board.Raise(doctor.Finding{
-				Kind: doctor.SourceMissing, Severity: doctor.Warning, Jail: j.Name,
-				Text:   "the jail has nothing to read: its patterns are for lines, and none of its sources is a log or the journal",
-				Remedy: "name a log where the jail's sources are named; or switch the jail off: enabled = false",
-			})
+			missing(doctor.Warning, j, "", "the jail has nothing to read: its patterns are for lines, and none of its sources is a log or the journal",
+				"name a log where the jail's sources are named; or switch the jail off: enabled = false")
 		case j.Lines():
-			missing(j, "", "the jail has nothing to read: none of "+strings.Join(names, ", ")+" exists")
+			missing(doctor.Warning, j, "", "the jail has nothing to read: none of "+strings.Join(names, ", ")+" exists", appears)
 		case d.readsFreeSWITCH(): // else it is not missed
-			found[place{j.Name, ""}] = true
 			text := strings.Join(names, ", ") + " is not there"
 			if len(names) == 0 {
 				text = "its patterns are for events, and none of its sources is an event socket"
 			}
-			d.board.Raise(doctor.Finding{
-				Kind: doctor.SourceMissing, Severity: doctor.Note, Jail: j.Name,
-				Text:   "the jail has nothing to read: " + text,
-				Remedy: "switch on FreeSWITCH's event socket, and name it where the jail's sources are named (docs/freeswitch.md); or switch the jail off: enabled = false",
-			})
+			missing(doctor.Note, j, "", "the jail has nothing to read: "+text,
+				"switch on FreeSWITCH's event socket, and name it where the jail's sources are named (docs/freeswitch.md); or switch the jail off: enabled = false")
 		}
 	}
 	d.board.ClearAll(doctor.SourceMissing, func(f doctor.Finding) bool {

@@ -85,6 +85,23 @@ func (d *Daemon) start(inputs ...*input) {
 	}
 }
 
+// findSources adds what the jails name and is not read yet, and returns what reads
+// it; on an error, what was found before.
+func (d *Daemon) findSources() (added []*input, err error) {
+	if added, err = d.findFiles(false); err != nil {
+		return added, err
+	}
+	journal, err := d.findJournal()
+	if err != nil {
+		return added, err
+	}
+	if journal != nil {
+		added = append(added, journal)
+	}
+	sockets, err := d.findEvents()
+	return append(added, sockets...), err
+}
+
 // findFiles adds the files that are not followed yet and returns what reads
 // them. Each file is read once, whatever the number of jails that follow it. A
 // file that appears later, as matching a glob only then, is read from its
@@ -318,9 +335,9 @@ func (d *Daemon) passwordOf(file string) func() (string, error) {
 			return strings.TrimSuffix(line, "\r"), nil
 		}
 	}
-	dir := d.Jails.FreeSWITCH
+	jails := d.Jails
 	return func() (string, error) {
-		at := cmp.Or(dir, freeswitch.Find(freeswitch.Dirs()))
+		at := freeswitchDir(jails)
 		if at == "" {
 			return "", errors.New("FreeSWITCH's configuration was not found; name its directory in band.toml (freeswitch), or a password_file in the jail")
 		}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -69,7 +68,7 @@ func (d *Daemon) watchSurroundings(ctx context.Context) error {
 }
 
 func survey(c *jails.Config) surroundings {
-	s := surroundings{dir: cmp.Or(c.FreeSWITCH, freeswitch.Find(freeswitch.Dirs())), named: c.FreeSWITCH != "", inotify: tryInotify()}
+	s := surroundings{dir: freeswitchDir(c), named: c.FreeSWITCH != "", inotify: tryInotify()}
 	if s.dir != "" {
 		s.freeswitch, s.err = freeswitch.Read(s.dir)
 	}
@@ -85,6 +84,12 @@ func survey(c *jails.Config) surroundings {
 		s.rivals = append(s.rivals, r.String())
 	}
 	return s
+}
+
+// freeswitchDir returns the directory of FreeSWITCH's configuration, "" where there is
+// none.
+func freeswitchDir(c *jails.Config) string {
+	return cmp.Or(c.FreeSWITCH, freeswitch.Find(freeswitch.Dirs()))
 }
 
 // uncovered returns the ports on which a jail's services listen and which its
@@ -253,27 +258,16 @@ func (d *Daemon) tellsFailures() bool {
 	})
 }
 
-// stockPassword is what FreeSWITCH ships as the password of its event socket.
-const stockPassword = "ClueCon"
-
 // watchEventSocket looks whether others than this machine may use FreeSWITCH's event
 // socket, by which whoever has the password can do everything.
 func (d *Daemon) watchEventSocket(at freeswitch.EventSocket) {
-	listen, err := netip.ParseAddr(at.IP)
-	local := at.IP == "localhost" || err == nil && listen.IsLoopback()
-	// Who fails any of the lists is rejected (mod_event_socket.c: listener_run).
-	only := slices.ContainsFunc(at.ACLs, func(acl string) bool {
-		prefix, err := netip.ParsePrefix(acl)
-		addr, notAddr := netip.ParseAddr(acl)
-		return acl == "loopback.auto" || err == nil && prefix.Addr().IsLoopback() || notAddr == nil && addr.IsLoopback()
-	})
 	var weak []string
 	severity := doctor.Note
-	if at.IP != "" && !local && !only {
-		weak = append(weak, fmt.Sprintf("it listens on %s and admits others than this machine (%s)", at.IP, cmp.Or(strings.Join(at.ACLs, ", "), "there is no ACL")))
+	if !at.Local() {
+		weak = append(weak, fmt.Sprintf("it listens on %s and admits others than this machine (%s)", at.IP, strings.Join(at.ACLs, ", ")))
 		severity = doctor.Warning
 	}
-	if at.Password == stockPassword {
+	if at.Password == freeswitch.StockPassword {
 		weak = append(weak, "its password is the one that FreeSWITCH ships with")
 	}
 	if len(weak) == 0 || at.At == (freeswitch.Place{}) { // nothing says that it is loaded

@@ -1,6 +1,10 @@
 package freeswitch
 
-import "strings"
+import (
+	"net/netip"
+	"slices"
+	"strings"
+)
 
 // EventSocket is how mod_event_socket listens, with its defaults where nothing
 // is set (mod_event_socket.c: config).
@@ -12,8 +16,26 @@ type EventSocket struct {
 	At       Place    // zero where no file sets anything
 }
 
+// StockPassword is the password that FreeSWITCH ships with.
+const StockPassword = "ClueCon"
+
+// Local reports whether only this machine may connect. Where the address is not known,
+// it does.
+func (s EventSocket) Local() bool {
+	listen, err := netip.ParseAddr(s.IP)
+	if s.IP == "" || s.IP == "localhost" || err == nil && listen.IsLoopback() {
+		return true
+	}
+	// Who fails any of the lists is rejected (mod_event_socket.c: listener_run).
+	return slices.ContainsFunc(s.ACLs, func(acl string) bool {
+		prefix, err := netip.ParsePrefix(acl)
+		addr, notAddr := netip.ParseAddr(acl)
+		return acl == "loopback.auto" || err == nil && prefix.Addr().IsLoopback() || notAddr == nil && addr.IsLoopback()
+	})
+}
+
 func (c *Config) takeEventSocket(n *node) {
-	s := EventSocket{IP: "127.0.0.1", Port: 8021, Password: "ClueCon"}
+	s := EventSocket{IP: "127.0.0.1", Port: 8021, Password: StockPassword}
 	if n != nil {
 		s.At = n.at
 	}

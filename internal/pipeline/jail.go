@@ -16,7 +16,8 @@ import (
 type Jail struct {
 	jails.Jail
 	Stats     JailStats
-	patterns  []*matcher.Pattern
+	lines     []*matcher.Pattern          // patterns for lines
+	events    []*matcher.Pattern          // and for events
 	successes map[*matcher.Pattern]bool   // patterns that tell of one
 	notAlways map[*matcher.Pattern]counts // of patterns that are no failure by themselves
 	sessions  bool                        // whether records of one session belong together
@@ -52,18 +53,15 @@ func NewJail(j jails.Jail) (*Jail, error) {
 		if !p.Enabled {
 			continue
 		}
-		compile := matcher.Compile
-		if matcher.TellsSession(format) {
-			compile = matcher.CompileSession
-		}
-		pattern, err := compile(p.Name, p.Kind, p.Regex, p.Unsafe)
-		if p.Event != "" {
-			pattern, err = matcher.CompileEvent(p.Name, p.Kind, matcher.Conditions{Event: p.Event, Host: p.Host, User: p.User, Where: p.Where}, p.Unsafe)
-		}
+		pattern, err := Compile(format, p)
 		if err != nil {
 			return nil, fmt.Errorf("jail %s, pattern %s: %w", j.Name, p.Name, err)
 		}
-		compiled.patterns = append(compiled.patterns, pattern)
+		if pattern.Event() != "" {
+			compiled.events = append(compiled.events, pattern)
+		} else {
+			compiled.lines = append(compiled.lines, pattern)
+		}
 		if slices.Contains(j.ClearOn, p.Name) {
 			compiled.successes[pattern] = true
 		}
@@ -75,11 +73,23 @@ func NewJail(j jails.Jail) (*Jail, error) {
 	return compiled, nil
 }
 
+// Compile makes a pattern of a jail for records of its format, or for events. An error
+// says what is wrong with the pattern, and not whose it is.
+func Compile(format matcher.Format, p jails.Pattern) (*matcher.Pattern, error) {
+	switch {
+	case p.Event != "":
+		return matcher.CompileEvent(p.Name, p.Kind, matcher.Conditions{Event: p.Event, Host: p.Host, User: p.User, Where: p.Where}, p.Unsafe)
+	case matcher.TellsSession(format):
+		return matcher.CompileSession(p.Name, p.Kind, p.Regex, p.Unsafe)
+	}
+	return matcher.Compile(p.Name, p.Kind, p.Regex, p.Unsafe)
+}
+
 // Events returns the names of the events that the jail's patterns are for, each once.
 func (j *Jail) Events() []string {
 	var names []string
-	for _, p := range j.patterns {
-		if p.Event() != "" && !slices.Contains(names, p.Event()) {
+	for _, p := range j.events {
+		if !slices.Contains(names, p.Event()) {
 			names = append(names, p.Event())
 		}
 	}
@@ -87,22 +97,17 @@ func (j *Jail) Events() []string {
 }
 
 // Lines reports whether any of the jail's patterns is for lines, not for events.
-func (j *Jail) Lines() bool {
-	return slices.ContainsFunc(j.patterns, func(p *matcher.Pattern) bool { return p.Event() == "" })
-}
+func (j *Jail) Lines() bool { return len(j.lines) > 0 }
 
 // failsByEvents reports whether any of the jail's patterns for events is of a failure.
 func (j *Jail) failsByEvents() bool {
-	return slices.ContainsFunc(j.patterns, func(p *matcher.Pattern) bool { return p.Event() != "" && !j.successes[p] })
+	return slices.ContainsFunc(j.events, func(p *matcher.Pattern) bool { return !j.successes[p] })
 }
 
 // Match returns the first of the jail's patterns for lines that matches the record.
 func (j *Jail) Match(r matcher.Record) (*matcher.Pattern, matcher.Match, bool) {
 	if r.Message != nil {
-		for _, p := range j.patterns {
-			if p.Event() != "" {
-				continue
-			}
+		for _, p := range j.lines {
 			if m, ok := p.Match(r.Message); ok {
 				return p, m, true
 			}
@@ -147,8 +152,8 @@ func (j *Jail) counts(p *matcher.Pattern) counts {
 // that none matches, and how far, as [matcher.Pattern.Near] tells it.
 func (j *Jail) Nearest(message []byte) (name string, matched int, expected string) {
 	matched = -1
-	for _, p := range j.patterns {
-		if n, next := p.Near(message); n > matched && p.Event() == "" {
+	for _, p := range j.lines {
+		if n, next := p.Near(message); n > matched {
 			name, matched, expected = p.Name, n, next
 		}
 	}

@@ -194,12 +194,16 @@ func (p *Pipeline) record(d *Decision, s *Source, r *matcher.Record, found []Fou
 	if ok {
 		s.Last, s.Untold = at, 0
 	}
+	happened := at
+	if at.IsZero() || at.After(d.now) {
+		happened = d.now
+	}
 	var failures []*store.Failure
 	for _, f := range found {
 		if f.jail.successes[f.pattern] {
-			p.success(d, f, at)
+			p.success(d, f, happened)
 		} else {
-			failures = append(failures, p.failures(d, s, r, f, at)...)
+			failures = append(failures, p.failures(d, s, r, f, happened)...)
 		}
 	}
 	switch n.Taken = n.Time; {
@@ -225,9 +229,6 @@ func (p *Pipeline) record(d *Decision, s *Source, r *matcher.Record, found []Fou
 // failures returns the failures that a match brings to light. A host that is never
 // counted makes none.
 func (p *Pipeline) failures(d *Decision, s *Source, r *matcher.Record, found Found, at time.Time) []*store.Failure {
-	if at.IsZero() || at.After(d.now) {
-		at = d.now
-	}
 	j := found.jail
 	failures := j.failures(&s.sessions, r, at, found.pattern, found.match)
 	return slices.DeleteFunc(failures, func(f *store.Failure) bool {
@@ -247,9 +248,6 @@ func (p *Pipeline) failures(d *Decision, s *Source, r *matcher.Record, found Fou
 // success forgives the failures of who succeeded. One that changes nothing is not
 // kept: phones register every minute.
 func (p *Pipeline) success(d *Decision, found Found, at time.Time) {
-	if at.IsZero() || at.After(d.now) {
-		at = d.now
-	}
 	j := found.jail
 	if !found.match.Host.IsValid() {
 		return

@@ -120,10 +120,12 @@ func (p *Pipeline) note(b *store.Batch, s *Source) {
 // file says of it.
 func (s *Source) Watch(j *Jail, preferred bool) {
 	s.jails = append(s.jails, j)
-	for _, p := range j.patterns {
-		if s.events == (p.Event() != "") {
-			s.patterns = append(s.patterns, watching{j, p})
-		}
+	patterns := j.lines
+	if s.events {
+		patterns = j.events
+	}
+	for _, p := range patterns {
+		s.patterns = append(s.patterns, watching{j, p})
 	}
 	s.compile()
 	// What tells a jail no failures cannot tell them better than others.

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -40,11 +41,13 @@ type Events struct {
 	seen   bool                      // it was connected once
 	asked  chan answer               // for the password, which did not come yet
 	ready  chan struct{}
+	found  func() // closes ready, once
 }
 
 // NewEvents returns Events that are not connected.
 func NewEvents(c EventsConfig) *Events {
-	return &Events{config: c, ready: make(chan struct{})}
+	ready := make(chan struct{})
+	return &Events{config: c, ready: ready, found: sync.OnceFunc(func() { close(ready) })}
 }
 
 // State tells whether the event socket is connected. It is safe for concurrent use.
@@ -184,15 +187,6 @@ func (e *Events) opened() {
 	c.Log.Info("source opened", "source", c.Name, "events", c.Events)
 	c.Board.Clear(doctor.SourceMissing, "", c.Name)
 	c.Board.Clear(doctor.SourceUnreadable, "", c.Name)
-}
-
-// found notes that it is known now whether there is an event socket.
-func (e *Events) found() {
-	select {
-	case <-e.ready:
-	default:
-		close(e.ready)
-	}
 }
 
 // lost tells that there is no connection, and why.
